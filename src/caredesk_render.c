@@ -1,0 +1,324 @@
+/*
+ * caredesk_render: nginx's configuration from the templates in nginx/, and the problem pages.
+ *
+ * A template holds @name@ where a value goes; a value may hold further ones.  Each program NAME may
+ * have nginx/NAME.http and nginx/NAME.server, for the http and the server level.
+ */
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "caredesk.h"
+#include "lib/embedded.h"
+#include "lib/problem.h"
+#include "lib/programs.h"
+
+#define VALUES_MAX	32
+#define DEPTH_MAX	4
+#define DEADLINE_SHARE	20	/* the cache lock may take this part of the deadline */
+
+extern const struct embedded nginx_files[];
+
+/* Names and values of the placeholders; the values are ours to free. */
+struct values {
+	size_t count;
+	struct {
+		const char *name;
+		char *value;
+	} items[VALUES_MAX];
+};
+
+static void
+set(struct values *values, const char *name, char *value)
+{
+	values->items[values->count].name = name;
+	values->items[values->count++].value = value;
+}
+
+static const char *
+get(const struct values *values, const char *name, size_t n)
+{
+	for (size_t i = 0; i < values->count; i++)
+		if (strlen(values->items[i].name) == n &&
+		    memcmp(values->items[i].name, name, n) == 0)
+			return values->items[i].value;
+	return NULL;
+}
+
+static const char *
+template(const char *name)
+{
+	for (const struct embedded *file = nginx_files; file->name != NULL; file++)
+		if (strcmp(file->name, name) == 0)
+			return file->text;
+	return NULL;
+}
+
+static enum err
+expand(const struct values *values, const char *text, FILE *out, int depth)
+{
+	const char *at, *end, *value;
+	enum err err;
+
+	if (depth > DEPTH_MAX)
+		return fail(ERR_INTERNAL, "a template includes itself");
+	for (; (at = strchr(text, '@')) != NULL; text = end + 1) {
+		(void)fwrite(text, 1, (size_t)(at - text), out);
+		if ((end = strchr(at + 1, '@')) == NULL)
+			return fail(ERR_INTERNAL, "a template has an @ without its twin");
+		value = get(values, at + 1, (size_t)(end - at - 1));
+		if (value == NULL)
+			return fail(ERR_INTERNAL, "a template asks for %.*s", (int)(end - at + 1), at);
+		if ((err = expand(values, value, out, depth + 1)) != OK)
+			return err;
+	}
+	(void)fputs(text, out);
+	return OK;
+}
+
+/* What PUT writes, as a text; NULL without memory. */
+static char *
+written(void (*put)(FILE *out, const struct conf *conf), const struct conf *conf)
+{
+	char *text = NULL;
+	size_t n = 0;
+	FILE *out = open_memstream(&text, &n);
+
+	if (out == NULL)
+		return NULL;
+	put(out, conf);
+	if (fclose(out) == 0)
+		return text;
+	free(text);
+	return NULL;
+}
+
+static char *
+number(int64_t value)
+{
+	char *text;
+
+	return asprintf(&text, "%lld", (long long)value) < 0 ? NULL : text;
+}
+
+static void
+put_upstreams(FILE *out, const struct conf *conf)
+{
+	(void)conf;
+	for (size_t i = 0; i < PROGRAM_COUNT; i++)
+		(void)fprintf(out, "\tupstream %s {\n\t\tserver unix:" PROGRAM_SOCKET_FORMAT ";\n"
+		    "\t\tkeepalive 256;\n\t\tkeepalive_requests 1000000;\n\t}\n", program_names[i],
+		    program_names[i]);
+}
+
+static void
+put_templates(FILE *out, const char *suffix)
+{
+	char name[64];
+
+	for (size_t i = 0; i < PROGRAM_COUNT; i++) {
+		(void)snprintf(name, sizeof(name), "%s.%s", program_names[i], suffix);
+		if (template(name) != NULL)
+			(void)fputs(template(name), out);
+	}
+}
+
+static void
+put_http(FILE *out, const struct conf *conf)
+{
+	put_templates(out, "http");
+	if (conf->demo)
+		(void)fputs(template("demo.http"), out);
+}
+
+static void
+put_healths(FILE *out, const struct conf *conf)
+{
+	(void)conf;
+	for (size_t i = 0; i < PROGRAM_COUNT; i++)
+		(void)fprintf(out, "\t\tlocation ~ ^/healthz/%s/?$ {\n\t\t\tfastcgi_pass %s;\n\t\t}\n",
+		    program_names[i], program_names[i]);
+}
+
+static void
+put_servers(FILE *out, const struct conf *conf)
+{
+	put_templates(out, "server");
+	put_healths(out, conf);
+}
+
+/* nginx's own refusals, in the form of the programs' problems. */
+static void
+put_problems(FILE *out, const struct conf *conf)
+{
+	size_t count;
+	const struct problem *table = problem_table(&count);
+
+	(void)conf;
+	for (size_t i = 0; i < count; i++)
+		(void)fprintf(out, "\t\terror_page %d /.problem/%d;\n", table[i].status, table[i].status);
+	(void)fprintf(out, "\t\terror_page 494 =431 /.problem/431;\n");
+	for (size_t i = 0; i < count; i++)
+		(void)fprintf(out, "\t\tlocation = /.problem/%d {\n\t\t\tinternal;\n"
+		    "\t\t\tset $sent_caching no-store;\n%s%s"
+		    "\t\t\tdefault_type " PROBLEM_TYPE ";\n"
+		    "\t\t\treturn %d '{\"type\":\"/problems/%s\",\"title\":\"%s\",\"status\":%d,"
+		    "\"detail\":\"%s\",\"trace_id\":\"$trace_id\"}';\n\t\t}\n",
+		    table[i].status,
+		    table[i].retry ? "\t\t\tset $sent_retry 1;\n" : "",
+		    table[i].code == ERR_METHOD ? "\t\t\tset $sent_allow \"GET, HEAD, OPTIONS\";\n" : "",
+		    table[i].status, table[i].name, table[i].title, table[i].status, table[i].title);
+}
+
+static void
+put_read_only(FILE *out, const struct conf *conf)
+{
+	(void)conf;
+	(void)fputs("if ($request_method = OPTIONS) {\n"
+	    "\t\t\t\tset $sent_allow \"GET, HEAD, OPTIONS\";\n\t\t\t\treturn 204;\n\t\t\t}\n"
+	    "\t\t\tif ($changes) {\n\t\t\t\treturn 405;\n\t\t\t}", out);
+}
+
+static void
+put_user(FILE *out, const struct conf *conf)
+{
+	if (geteuid() == 0)
+		(void)fprintf(out, "user %s;", conf->user);
+}
+
+static void
+put_cache(FILE *out, const struct conf *conf)
+{
+	if (conf->coalesce.max_age_s > 0)
+		(void)fputs(template("coalesce.cache"), out);
+}
+
+static void
+set_values(struct values *values, const struct conf *conf)
+{
+	static const struct {
+		const char *name;
+		void (*put)(FILE *out, const struct conf *conf);
+	} blocks[] = {
+		{ "upstreams", put_upstreams },
+		{ "http", put_http },
+		{ "servers", put_servers },
+		{ "healths", put_healths },
+		{ "problems", put_problems },
+		{ "read_only", put_read_only },
+		{ "user", put_user },
+		{ "coalesce_cache", put_cache },
+	};
+	int64_t deadline_ms = conf->coalesce.deadline_ms;
+
+	for (size_t i = 0; i < sizeof(blocks) / sizeof(blocks[0]); i++)
+		set(values, blocks[i].name, written(blocks[i].put, conf));
+	set(values, "listen", strdup(conf->listen));
+	set(values, "http_socket", strdup(HTTP_SOCKET));
+	set(values, "demo_port", number(conf->demo_port));
+	set(values, "read_timeout_s", number(15 + deadline_ms / 1000));
+	set(values, "coalesce_lock_ms", number(1 + deadline_ms / DEADLINE_SHARE));
+	/* Fresh, then once more while it is fetched anew. */
+	set(values, "coalesce_inactive_s", number(2 * conf->coalesce.max_age_s + 1));
+}
+
+enum err
+render_nginx(const struct conf *conf, FILE *out)
+{
+	struct values values = { 0 };
+	enum err err = OK;
+
+	set_values(&values, conf);
+	for (size_t i = 0; i < values.count && err == OK; i++)
+		if (values.items[i].value == NULL)
+			err = fail(ERR_BUSY, "no memory for the nginx configuration");
+	if (err == OK)
+		err = expand(&values, template("nginx.conf"), out, 0);
+	for (size_t i = 0; i < values.count; i++)
+		free(values.items[i].value);
+	return err;
+}
+
+void
+render_problems(FILE *out)
+{
+	size_t count;
+	const struct problem *table = problem_table(&count);
+
+	(void)fputs("# Problems\n\n"
+	    "Every error is answered as `application/problem+json` ([RFC 9457]"
+	    "(https://www.rfc-editor.org/rfc/rfc9457)): `type`, `title`, `status`, `detail`, "
+	    "`trace_id`, and for bad input `errors: [{detail, pointer}]`. The server has a page for "
+	    "each `type`.\n\n"
+	    "This page is made by `caredesk problems` from the table in `src/lib/problem.c`.\n\n"
+	    "| status | type | title | what it means and what to do |\n| --- | --- | --- | --- |\n",
+	    out);
+	for (size_t i = 0; i < count; i++)
+		(void)fprintf(out, "| %d | `/problems/%s` | %s | %s%s |\n", table[i].status,
+		    table[i].name, table[i].title, table[i].advice,
+		    table[i].retry ? " Comes with `Retry-After`." : "");
+}
+
+/* The advice of the table, whose `code` becomes HTML's. */
+static void
+put_advice(const char *advice, FILE *out)
+{
+	bool inside = false;
+
+	for (; *advice != '\0'; advice++) {
+		if (*advice == '`') {
+			(void)fputs(inside ? "</code>" : "<code>", out);
+			inside = !inside;
+		} else {
+			(void)fputc(*advice, out);
+		}
+	}
+}
+
+static void
+put_page(const struct problem *problem, FILE *out)
+{
+	(void)fprintf(out, "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"
+	    "<title>%s</title>\n</head>\n<body>\n<h1>%d %s</h1>\n<p>", problem->title,
+	    problem->status, problem->title);
+	put_advice(problem->advice, out);
+	(void)fputs("</p>\n</body>\n</html>\n", out);
+}
+
+/* A file written beside and renamed, so that nobody reads half of it. */
+static enum err
+replace_file(const char *name, enum err (*put)(const struct conf *, FILE *), const struct conf *conf,
+    const struct problem *problem)
+{
+	FILE *out = fopen("tmp/rendered", "we");
+	enum err err = OK;
+	bool whole;
+
+	if (out == NULL)
+		return fail(ERR_INPUT, "%s cannot be written: %m", name);
+	if (put != NULL)
+		err = put(conf, out);
+	else
+		put_page(problem, out);
+	whole = ferror(out) == 0 && fchmod(fileno(out), 0644) == 0;
+	whole = fclose(out) == 0 && whole && rename("tmp/rendered", name) == 0;
+	if (err == OK && !whole)
+		err = fail(ERR_INPUT, "%s cannot be written: %m", name);
+	return err;
+}
+
+enum err
+render_all(const struct conf *conf)
+{
+	size_t count;
+	const struct problem *table = problem_table(&count);
+	char name[128];
+	enum err err = replace_file("nginx.conf", render_nginx, conf, NULL);
+
+	for (size_t i = 0; i < count && err == OK; i++) {
+		(void)snprintf(name, sizeof(name), "html/problems/%s.html", table[i].name);
+		err = replace_file(name, NULL, NULL, &table[i]);
+	}
+	return err;
+}

@@ -1,0 +1,561 @@
+/*
+ * caredesk_run: starts each program by spawn-fcgi and multiwatch, then nginx, and watches them.
+ *
+ *	caredesk run ─┬─ multiwatch ─ coalesce		spawn-fcgi has bound the socket and become multiwatch,
+ *	              ├─ multiwatch ─ health		so that it outlives a program that dies
+ *	              └─ nginx ─ nginx workers
+ *
+ * The working directory is the data folder, here and in every child, and every path below it is
+ * relative: the folder may lie where only root can walk, while the programs and nginx's workers are
+ * no longer root.  Nothing is left behind: each child leads a process group of its own and is told to
+ * end when this process dies, whatever of.
+ */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <poll.h>
+#include <pwd.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/prctl.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "caredesk.h"
+#include "lib/clock.h"
+#include "lib/log.h"
+#include "lib/programs.h"
+#include "lib/upstream.h"
+
+#define READY_WITHIN_US	(15 * CLOCK_SECOND_US)
+#define ASK_EVERY_MS	20
+#define ASK_WITHIN_US	(CLOCK_SECOND_US / 2)
+#define STOP_WITHIN_US	(18 * CLOCK_SECOND_US / 10)
+#define NGINX_FIRST_US	(11 * CLOCK_SECOND_US / 10)	/* the programs' stop begins after it */
+#define CHILDREN	(PROGRAM_COUNT + 1)
+#define NGINX		PROGRAM_COUNT
+#define LINE_MAX_BYTES	2048
+
+/* A program that dies within 100 ms of its start, 5 times in a row, is given up.  spawn-fcgi looks for no
+ * program along PATH; env does. */
+#define MULTIWATCH	"/usr/bin/env", "multiwatch", "-f", "1", "-s", "TERM", "-t", "100", "-r", "5", "--"
+
+struct child {
+	const char *name;
+	pid_t pid;	/* 0 once it has ended */
+};
+
+struct house {
+	const struct conf *conf;
+	char config_file[PATH_MAX];	/* full; empty for the defaults */
+	char program_dir[PATH_MAX];
+	struct child children[CHILDREN];
+	int lock_fd, signal_fd, nginx_fd;	/* nginx_fd: what it says on standard error */
+	size_t line_used;
+	char line[LINE_MAX_BYTES];
+	char nginx_error[LINE_MAX_BYTES];	/* its last line of level error or worse */
+};
+
+/* Beside this executable as built, or where make install has put them. */
+static enum err
+find_programs(struct house *house)
+{
+	char path[PATH_MAX + 32];
+	ssize_t n = readlink("/proc/self/exe", house->program_dir, sizeof(house->program_dir) - 1);
+
+	if (n < 0)
+		return fail(ERR_INTERNAL, "the programs cannot be found: %m");
+	house->program_dir[n] = '\0';
+	*strrchr(house->program_dir, '/') = '\0';
+	(void)snprintf(path, sizeof(path), "%s/%s", house->program_dir, program_names[0]);
+	if (access(path, X_OK) != 0)
+		(void)snprintf(house->program_dir, sizeof(house->program_dir), "%s", PROGRAM_DIR);
+	return OK;
+}
+
+/* Makes the folder NAME, with those above it, if it is not there. */
+static enum err
+make_folders(const char *name)
+{
+	char path[PATH_MAX];
+	size_t n = (size_t)snprintf(path, sizeof(path), "%s", name);
+
+	for (size_t i = 1; i <= n && n < sizeof(path); i++) {
+		if (path[i] != '/' && path[i] != '\0')
+			continue;
+		path[i] = '\0';
+		if (mkdir(path, i < n ? 0755 : 0700) != 0 && errno != EEXIST)
+			return fail(ERR_INPUT, "data folder %s: %m", path);
+		path[i] = name[i];
+	}
+	return OK;
+}
+
+/* The folders below the data folder belong to whom the programs run as. */
+static enum err
+make_tree(const char *user)
+{
+	static const char *const folders[] = { ".", "run", "log", "tmp", "cache", "html",
+		"html/problems" };
+	char buffer[4096];
+	struct passwd entry, *found = NULL;
+	bool root = geteuid() == 0;
+
+	if (root && (getpwnam_r(user, &entry, buffer, sizeof(buffer), &found) != 0 || found == NULL))
+		return fail(ERR_INPUT, "user %s does not exist", user);
+	for (size_t i = 0; i < sizeof(folders) / sizeof(folders[0]); i++) {
+		if (mkdir(folders[i], 0700) != 0 && errno != EEXIST)
+			return fail(ERR_INPUT, "data folder, %s: %m", folders[i]);
+		if (root && chown(folders[i], found->pw_uid, found->pw_gid) != 0)
+			return fail(ERR_INPUT, "data folder, %s: %m", folders[i]);
+	}
+	return OK;
+}
+
+static enum err
+open_data(struct house *house)
+{
+	enum err err;
+
+	if ((err = make_folders(house->conf->data)) != OK)
+		return err;
+	if (chdir(house->conf->data) != 0)
+		return fail(ERR_INPUT, "data folder %s: %m", house->conf->data);
+	if ((err = make_tree(house->conf->user)) != OK)
+		return err;
+	house->lock_fd = open("run/lock", O_CREAT | O_RDWR | O_CLOEXEC, 0600);
+	if (house->lock_fd < 0)
+		return fail(ERR_INPUT, "data folder %s: %m", house->conf->data);
+	if (flock(house->lock_fd, LOCK_EX | LOCK_NB) != 0)
+		return fail(ERR_INPUT, "data folder %s: another caredesk runs there",
+		    house->conf->data);
+	return OK;
+}
+
+/* nginx would try for seconds and then say less. */
+static enum err
+check_free(const char *host, int64_t port)
+{
+	struct sockaddr_in v4 = { .sin_family = AF_INET, .sin_port = htons((uint16_t)port) };
+	struct sockaddr_in6 v6 = { .sin6_family = AF_INET6, .sin6_port = htons((uint16_t)port) };
+	bool is_v4 = inet_pton(AF_INET, host, &v4.sin_addr) == 1;
+	const struct sockaddr *address = is_v4 ? (const struct sockaddr *)&v4 :
+	    (const struct sockaddr *)&v6;
+	int fd, yes = 1;
+	enum err err = OK;
+
+	(void)inet_pton(AF_INET6, host, &v6.sin6_addr);
+	fd = socket(address->sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof(yes)) != 0 ||
+	    bind(fd, address, is_v4 ? sizeof(v4) : sizeof(v6)) != 0)
+		err = fail(ERR_INPUT, "cannot listen on %s port %d: %m", host, (int)port);
+	if (fd >= 0)
+		(void)close(fd);
+	return err;
+}
+
+/* In the child: becomes ARGV, or says why not. */
+static void
+become(char *const *argv, int error_fd)
+{
+	sigset_t none;
+	int nothing = open("/dev/null", O_RDONLY);
+
+	(void)sigemptyset(&none);
+	(void)sigprocmask(SIG_SETMASK, &none, NULL);
+	(void)setpgid(0, 0);
+	(void)prctl(PR_SET_PDEATHSIG, SIGTERM);
+	(void)dup2(nothing, STDIN_FILENO);
+	(void)dup2(error_fd, STDERR_FILENO);
+	(void)execvp(argv[0], argv);
+	log_event(LOG_ERROR, "start_failed", "%s: %m", argv[0]);
+	_exit(EXIT_FAILURE);
+}
+
+static enum err
+start(struct child *child, const char *name, char *const *argv, int error_fd)
+{
+	pid_t parent = getpid();
+
+	child->name = name;
+	child->pid = fork();
+	if (child->pid < 0) {
+		child->pid = 0;
+		return fail(ERR_INTERNAL, "%s cannot be started: %m", name);
+	}
+	if (child->pid == 0) {
+		if (getppid() != parent)
+			_exit(EXIT_FAILURE);
+		become(argv, error_fd);
+	}
+	(void)setpgid(child->pid, child->pid);	/* whoever comes first */
+	return OK;
+}
+
+static enum err
+start_program(struct house *house, size_t i)
+{
+	char socket[64], path[PATH_MAX + 64];
+	char *argv[40] = { "spawn-fcgi", "-n", "-b", "1024", "-M", "0600", "-s", socket };
+	char *watched[] = { "--", MULTIWATCH, path, "--listen", (char *)(uintptr_t)house->conf->listen,
+		"--data", "." };
+	size_t n = 8;
+
+	(void)snprintf(socket, sizeof(socket), PROGRAM_SOCKET_FORMAT, program_names[i]);
+	(void)snprintf(path, sizeof(path), "%s/%s", house->program_dir, program_names[i]);
+	if (geteuid() == 0) {
+		argv[n++] = "-U";
+		argv[n++] = (char *)(uintptr_t)house->conf->user;
+	}
+	memcpy(argv + n, watched, sizeof(watched));
+	n += sizeof(watched) / sizeof(watched[0]);
+	if (house->config_file[0] != '\0') {
+		argv[n++] = "--config";
+		argv[n++] = house->config_file;
+	}
+	return start(&house->children[i], program_names[i], argv, STDERR_FILENO);
+}
+
+static enum err
+start_nginx(struct house *house)
+{
+	char *argv[] = { "nginx", "-e", "stderr", "-p", "./", "-c", "nginx.conf", NULL };
+	int ends[2];
+	enum err err;
+
+	(void)unlink(HTTP_SOCKET);	/* of one that was killed: nginx would not bind */
+	if (pipe2(ends, O_CLOEXEC) != 0)
+		return fail(ERR_INTERNAL, "nginx cannot be started: %m");
+	house->nginx_fd = ends[0];
+	err = start(&house->children[NGINX], "nginx", argv, ends[1]);
+	(void)close(ends[1]);
+	return err;
+}
+
+/* nginx quotes whole request lines, whose queries nobody must find in a log. */
+static void
+redact(char *line)
+{
+	char *to = line;
+	bool hiding = false;
+
+	for (const char *from = line; *from != '\0'; from++) {
+		if (*from == '?')
+			hiding = true;
+		else if (*from == ' ' || *from == '"')
+			hiding = false;
+		if (!hiding)
+			*to++ = *from;
+	}
+	*to = '\0';
+}
+
+static void
+relay_line(struct house *house, char *line)
+{
+	bool error = strstr(line, "[error]") != NULL || strstr(line, "[crit]") != NULL ||
+	    strstr(line, "[alert]") != NULL || strstr(line, "[emerg]") != NULL;
+
+	redact(line);
+	log_event(error ? LOG_ERROR : LOG_WARNING, "nginx", "%s", line);
+	if (error)
+		(void)snprintf(house->nginx_error, sizeof(house->nginx_error), "%s", line);
+}
+
+/* Takes what nginx said; lines too long come in pieces. */
+static void
+relay(struct house *house)
+{
+	size_t room = sizeof(house->line) - 1 - house->line_used;
+	ssize_t n = read(house->nginx_fd, house->line + house->line_used, room);
+	char *line = house->line, *end;
+
+	if (n <= 0) {
+		(void)close(house->nginx_fd);
+		house->nginx_fd = -1;
+		return;
+	}
+	house->line_used += (size_t)n;
+	house->line[house->line_used] = '\0';
+	while ((end = strchr(line, '\n')) != NULL) {
+		*end = '\0';
+		relay_line(house, line);
+		line = end + 1;
+	}
+	house->line_used = strlen(line);
+	memmove(house->line, line, house->line_used);
+	if (house->line_used == sizeof(house->line) - 1) {
+		house->line[house->line_used] = '\0';
+		relay_line(house, house->line);
+		house->line_used = 0;
+	}
+}
+
+/* Collects the dead.  The first of our own children among them that nobody told to end is an error. */
+static enum err
+reap(struct house *house)
+{
+	enum err err = OK;
+	int status;
+	pid_t pid;
+
+	while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+		for (size_t i = 0; i < CHILDREN; i++) {
+			if (house->children[i].pid != pid)
+				continue;
+			house->children[i].pid = 0;
+			while (i == NGINX && house->nginx_fd >= 0)
+				relay(house);
+			if (err == OK)
+				err = fail(ERR_INTERNAL, "%s has ended by itself (%s %d)%s%s",
+				    house->children[i].name, WIFEXITED(status) ? "exit status" : "signal",
+				    WIFEXITED(status) ? WEXITSTATUS(status) : WTERMSIG(status),
+				    i == NGINX ? ": " : "; its log line says why",
+				    i == NGINX ? house->nginx_error : "");
+		}
+	}
+	return err;
+}
+
+/* Waits for at most TIMEOUT_MS for something to happen.  *STOP once we are told to stop. */
+static enum err
+watch(struct house *house, int timeout_ms, bool *stop)
+{
+	struct pollfd fds[] = { { .fd = house->signal_fd, .events = POLLIN },
+		{ .fd = house->nginx_fd, .events = POLLIN } };
+	struct signalfd_siginfo info;
+
+	if (poll(fds, 2, timeout_ms) <= 0)
+		return OK;
+	if (fds[1].revents != 0)
+		relay(house);
+	if (fds[0].revents == 0 || read(house->signal_fd, &info, sizeof(info)) != sizeof(info))
+		return OK;
+	if (info.ssi_signo == SIGCHLD)
+		return reap(house);
+	*stop = true;
+	return OK;
+}
+
+/* Whether every program has answered through nginx, well or not. */
+static enum err
+ask_all(struct upstream_call *calls, bool *ready)
+{
+	enum err err;
+
+	*ready = false;
+	if (access(HTTP_SOCKET, F_OK) != 0)
+		return OK;
+	err = upstream_ask(calls, PROGRAM_COUNT, "", "", clock_monotonic_us() + ASK_WITHIN_US);
+	if (err != OK)
+		return err;
+	*ready = true;
+	for (size_t i = 0; i < PROGRAM_COUNT; i++) {
+		*ready &= calls[i].outcome == UPSTREAM_ANSWERED &&
+		    (calls[i].status == 200 || calls[i].status == 503);
+		upstream_settle(&calls[i], UPSTREAM_ANSWERED);	/* not yet is no failure */
+	}
+	return OK;
+}
+
+static enum err
+await_answers(struct house *house, struct upstream_call *calls, bool *stop)
+{
+	int64_t until_us = clock_monotonic_us() + READY_WITHIN_US;
+	bool ready = false;
+	enum err err;
+
+	while (!ready && !*stop) {
+		if ((err = watch(house, ASK_EVERY_MS, stop)) != OK ||
+		    (err = ask_all(calls, &ready)) != OK)
+			return err;
+		if (!ready && clock_monotonic_us() > until_us) {
+			for (size_t i = 0; i < PROGRAM_COUNT; i++)
+				if (calls[i].status != 200 && calls[i].status != 503)
+					return fail(ERR_INTERNAL, "%s does not answer", program_names[i]);
+		}
+	}
+	return OK;
+}
+
+/* "ready" once every program answers. */
+static enum err
+await_ready(struct house *house, bool *stop)
+{
+	struct upstream_config configs[PROGRAM_COUNT];
+	struct upstream_call calls[PROGRAM_COUNT] = { 0 };
+	char urls[PROGRAM_COUNT][64];
+	enum err err = OK;
+
+	for (size_t i = 0; i < PROGRAM_COUNT && err == OK; i++) {
+		(void)snprintf(urls[i], sizeof(urls[i]), "http://localhost/healthz/%s",
+		    program_names[i]);
+		configs[i] = (struct upstream_config){ .name = program_names[i], .url = urls[i],
+			.socket = HTTP_SOCKET, .max_in_flight = 1, .circuit_failures = UINT32_MAX };
+		err = upstream_open(&configs[i], &calls[i].upstream);
+	}
+	if (err == OK)
+		err = await_answers(house, calls, stop);
+	for (size_t i = 0; i < PROGRAM_COUNT; i++)
+		upstream_close(calls[i].upstream);
+	if (err == OK && !*stop) {
+		(void)printf("ready http://%s/\n", house->conf->listen);
+		(void)fflush(stdout);
+	}
+	return err;
+}
+
+static bool
+any_alive(const struct house *house)
+{
+	for (size_t i = 0; i < CHILDREN; i++)
+		if (house->children[i].pid != 0)
+			return true;
+	return false;
+}
+
+static void
+signal_programs(const struct house *house, int signal)
+{
+	for (size_t i = 0; i < PROGRAM_COUNT; i++)
+		if (house->children[i].pid != 0)
+			(void)kill(house->children[i].pid, signal);
+}
+
+/* nginx first, so that what it has taken is answered; then the programs; then whoever is left. */
+static void
+stop_all(struct house *house)
+{
+	int64_t begin_us = clock_monotonic_us(), now_us = begin_us;
+	bool ignored, told = false;
+
+	if (house->children[NGINX].pid != 0)
+		(void)kill(house->children[NGINX].pid, SIGQUIT);
+	while (any_alive(house) && now_us - begin_us < STOP_WITHIN_US) {
+		if (!told && (house->children[NGINX].pid == 0 || now_us - begin_us > NGINX_FIRST_US)) {
+			signal_programs(house, SIGTERM);
+			told = true;
+		}
+		if (watch(house, ASK_EVERY_MS, &ignored) != OK) {
+			/* Now they end because they were told to. */
+		}
+		now_us = clock_monotonic_us();
+	}
+	for (size_t i = 0; i < CHILDREN; i++)
+		if (house->children[i].pid != 0) {
+			log_event(LOG_WARNING, "killed", "%s did not stop in time",
+			    house->children[i].name);
+			(void)kill(-house->children[i].pid, SIGKILL);
+			(void)waitpid(house->children[i].pid, NULL, 0);
+		}
+}
+
+static enum err
+open_signals(struct house *house)
+{
+	sigset_t set;
+
+	(void)sigemptyset(&set);
+	(void)sigaddset(&set, SIGINT);
+	(void)sigaddset(&set, SIGTERM);
+	(void)sigaddset(&set, SIGHUP);
+	(void)sigaddset(&set, SIGCHLD);
+	(void)prctl(PR_SET_CHILD_SUBREAPER, 1);
+	if (sigprocmask(SIG_BLOCK, &set, NULL) != 0 ||
+	    (house->signal_fd = signalfd(-1, &set, SFD_CLOEXEC)) < 0)
+		return fail(ERR_INTERNAL, "signals cannot be waited for: %m");
+	return OK;
+}
+
+static enum err
+start_all(struct house *house)
+{
+	enum err err = OK;
+
+	for (size_t i = 0; i < PROGRAM_COUNT && err == OK; i++)
+		err = start_program(house, i);
+	if (err == OK)
+		err = start_nginx(house);
+	return err;
+}
+
+static enum err
+prepare(struct house *house)
+{
+	enum err err;
+
+	if ((err = find_programs(house)) != OK || (err = open_data(house)) != OK ||
+	    (err = check_free(house->conf->host, house->conf->port)) != OK)
+		return err;
+	if (house->conf->demo && (err = check_free("127.0.0.1", house->conf->demo_port)) != OK)
+		return err;
+	if ((err = render_all(house->conf)) != OK)
+		return err;
+	return open_signals(house);
+}
+
+static enum err
+run(struct house *house)
+{
+	bool stop = false;
+	enum err err;
+
+	if ((err = start_all(house)) == OK)
+		err = await_ready(house, &stop);
+	while (err == OK && !stop)
+		err = watch(house, -1, &stop);
+	return err;
+}
+
+/* As the programs are given it: they start in the data folder. */
+static enum err
+full_config_path(const struct conf_options *options, char path[PATH_MAX])
+{
+	const char *name = options->file;
+
+	path[0] = '\0';
+	if (name == NULL && access(CONF_FILE, F_OK) == 0)
+		name = CONF_FILE;
+	if (name != NULL && realpath(name, path) == NULL)
+		return fail(ERR_INPUT, "%s: %m", name);
+	return OK;
+}
+
+enum err
+caredesk_run(const struct conf_options *options)
+{
+	struct house house = { .lock_fd = -1, .signal_fd = -1, .nginx_fd = -1 };
+	char path[4096], words[ERR_WORDS_MAX];
+	struct conf *conf;
+	enum err err;
+
+	if ((err = conf_load(options, &conf)) != OK)
+		return err;
+	house.conf = conf;
+	/* Debian keeps nginx where only root looks. */
+	(void)snprintf(path, sizeof(path), "%s:/usr/sbin:/sbin",
+	    getenv("PATH") != NULL ? getenv("PATH") : "/usr/bin:/bin");
+	(void)setenv("PATH", path, 1);
+	if ((err = full_config_path(options, house.config_file)) == OK &&
+	    (err = prepare(&house)) == OK) {
+		err = run(&house);
+		(void)snprintf(words, sizeof(words), "%s", err_words());
+		stop_all(&house);
+		if (err != OK)
+			err = fail(err, "%s", words);
+	}
+	for (size_t i = 0; i < 3; i++) {
+		int fd = (int[]){ house.lock_fd, house.signal_fd, house.nginx_fd }[i];
+
+		if (fd >= 0)
+			(void)close(fd);
+	}
+	conf_close(conf);
+	return err;
+}

@@ -1,0 +1,198 @@
+#include "lib/clock.h"
+
+#include <stdbool.h>
+#include <string.h>
+#include <time.h>
+
+#include "lib/text.h"
+
+#define YEAR_MIN	1970
+#define YEAR_MAX	9999
+#define OFFSET_MAX_MIN	(14 * 60)	/* no place on earth is further from UTC */
+
+static int64_t
+read_clock(clockid_t id)
+{
+	struct timespec ts;
+
+	(void)clock_gettime(id, &ts);
+	return ts.tv_sec * CLOCK_SECOND_US + ts.tv_nsec / 1000;
+}
+
+int64_t
+clock_now_us(void)
+{
+	return read_clock(CLOCK_REALTIME);
+}
+
+int64_t
+clock_monotonic_us(void)
+{
+	return read_clock(CLOCK_MONOTONIC);
+}
+
+/* WIDTH decimal digits of VALUE, with leading zeros. */
+static char *
+put_digits(char *out, int64_t value, int width)
+{
+	for (int i = width - 1; i >= 0; i--) {
+		out[i] = (char)('0' + value % 10);
+		value /= 10;
+	}
+	return out + width;
+}
+
+/* Most calls come within the second of the one before: the date is worked out once for it. */
+void
+clock_text(int64_t now_us, char out[CLOCK_TEXT_SIZE])
+{
+	static _Thread_local int64_t cached_second = -1;
+	static _Thread_local char cached[CLOCK_TEXT_SIZE];
+	int64_t second = now_us / CLOCK_SECOND_US;
+
+	if (second != cached_second) {
+		time_t t = (time_t)second;
+		struct tm tm;
+
+		(void)gmtime_r(&t, &tm);
+		(void)strftime(cached, sizeof(cached), "%Y-%m-%dT%H:%M:%S.", &tm);
+		cached_second = second;
+	}
+	memcpy(out, cached, 20);
+	out = put_digits(out + 20, now_us % CLOCK_SECOND_US, 6);
+	out[0] = 'Z';
+	out[1] = '\0';
+}
+
+void
+clock_http(int64_t now_us, char out[CLOCK_HTTP_SIZE])
+{
+	static _Thread_local int64_t cached_second = -1;
+	static _Thread_local char cached[CLOCK_HTTP_SIZE];
+	int64_t second = now_us / CLOCK_SECOND_US;
+
+	if (second != cached_second) {
+		time_t t = (time_t)second;
+		struct tm tm;
+
+		/* The names are English whatever the locale: no program here calls setlocale(). */
+		(void)gmtime_r(&t, &tm);
+		(void)strftime(cached, sizeof(cached), "%a, %d %b %Y %H:%M:%S GMT", &tm);
+		cached_second = second;
+	}
+	memcpy(out, cached, CLOCK_HTTP_SIZE);
+}
+
+/* What is left of the text being read. */
+struct cursor {
+	const char *s;
+	size_t n;
+};
+
+/* Exactly WIDTH digits, MIN..MAX. */
+static bool
+take_number(struct cursor *c, size_t width, int min, int max, int *value)
+{
+	int64_t v;
+
+	if (c->n < width || !text_uint(c->s, width, &v) || v < min || v > max)
+		return false;
+	c->s += width;
+	c->n -= width;
+	*value = (int)v;
+	return true;
+}
+
+static bool
+take_one_of(struct cursor *c, const char *set)
+{
+	if (c->n == 0 || c->s[0] == '\0' || strchr(set, c->s[0]) == NULL)
+		return false;
+	c->s++;
+	c->n--;
+	return true;
+}
+
+static int
+days_in_month(int year, int month)
+{
+	static const int days[] = { 31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31 };
+	bool leap = (year % 4 == 0 && year % 100 != 0) || year % 400 == 0;
+
+	return days[month - 1] + (month == 2 && leap);
+}
+
+static bool
+take_date(struct cursor *c, struct tm *tm)
+{
+	int year, month, day;
+
+	if (!take_number(c, 4, YEAR_MIN, YEAR_MAX, &year) || !take_one_of(c, "-") ||
+	    !take_number(c, 2, 1, 12, &month) || !take_one_of(c, "-") ||
+	    !take_number(c, 2, 1, days_in_month(year, month), &day))
+		return false;
+	tm->tm_year = year - 1900;
+	tm->tm_mon = month - 1;
+	tm->tm_mday = day;
+	return true;
+}
+
+/* A fraction of a second, in microseconds; what is finer is cut. */
+static bool
+take_fraction(struct cursor *c, int64_t *us)
+{
+	int64_t scale = CLOCK_SECOND_US;
+	int digit;
+
+	*us = 0;
+	if (!take_one_of(c, "."))
+		return true;
+	if (!take_number(c, 1, 0, 9, &digit))
+		return false;
+	do {
+		scale /= 10;
+		*us += digit * scale;
+	} while (take_number(c, 1, 0, 9, &digit));
+	return true;
+}
+
+static bool
+take_offset(struct cursor *c, int *minutes)
+{
+	bool west;
+	int h, m;
+
+	*minutes = 0;
+	if (c->n == 0 || take_one_of(c, "Zz"))
+		return true;
+	west = c->s[0] == '-';
+	if (!take_one_of(c, "+-") || !take_number(c, 2, 0, 23, &h) || !take_one_of(c, ":") ||
+	    !take_number(c, 2, 0, 59, &m) || h * 60 + m > OFFSET_MAX_MIN)
+		return false;
+	*minutes = west ? -(h * 60 + m) : h * 60 + m;
+	return true;
+}
+
+enum err
+clock_parse(const char *s, size_t n, int64_t *us)
+{
+	struct cursor c = { s, n };
+	struct tm tm = { 0 };
+	int64_t fraction_us, at;
+	int offset_min;
+
+	if (!take_date(&c, &tm) || !take_one_of(&c, "Tt ") ||
+	    !take_number(&c, 2, 0, 23, &tm.tm_hour) || !take_one_of(&c, ":") ||
+	    !take_number(&c, 2, 0, 59, &tm.tm_min) || !take_one_of(&c, ":") ||
+	    !take_number(&c, 2, 0, 60, &tm.tm_sec) || !take_fraction(&c, &fraction_us) ||
+	    !take_offset(&c, &offset_min) || c.n != 0)
+		goto bad;
+	at = timegm(&tm) * CLOCK_SECOND_US + fraction_us - offset_min * 60 * CLOCK_SECOND_US;
+	if (at < 0)
+		goto bad;
+	*us = at;
+	return OK;
+bad:
+	return fail(ERR_INPUT, "must be a date and time as in RFC 3339, "
+	    "such as 2026-11-21T04:18:58Z, of the years %d..%d", YEAR_MIN, YEAR_MAX);
+}

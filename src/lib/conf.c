@@ -1,0 +1,623 @@
+#include "lib/conf.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <yaml.h>
+
+#include "lib/text.h"
+
+const char *const conf_field_names[FIELD_MAX + 1] = { "oop_max", "remaining_oop_max", "copay" };
+
+static const char *const merge_names[] = { "max", "min", "avg", "median", "first", "majority",
+	NULL };
+
+enum kind { KIND_TEXT, KIND_WORD, KIND_NUMBER, KIND_FLAG, KIND_CHOICE, KIND_GROUP, KIND_LIST };
+
+/* One key of a mapping: where it goes in the struct and what may stand there. */
+struct key {
+	const char *name;
+	enum kind kind;
+	bool required;
+	size_t offset;
+	int64_t min, max;	/* of a number; bytes of a text; items of a list */
+	int64_t number;		/* default */
+	const char *text;	/* default */
+	const char *const *choices;
+	const struct key *keys;	/* of a group, or of each item of a list */
+	size_t item_size;
+	const char *help;
+};
+
+#define NAME_MAX_BYTES	64
+#define URL_MAX_BYTES	1024
+#define ITEMS_MAX	1000
+
+#define AT(type, member)	.offset = offsetof(struct type, member)
+
+static const struct key upstream_keys[] = {
+	{ "name", KIND_WORD, true, AT(conf_upstream, name), .min = 1, .max = NAME_MAX_BYTES,
+	    .help = "what answers, logs and health call it" },
+	{ "url", KIND_TEXT, true, AT(conf_upstream, url), .min = 8, .max = URL_MAX_BYTES,
+	    .help = "http or https; member_id=ID is added to its query" },
+	{ "ca_file", KIND_TEXT, false, AT(conf_upstream, ca_file), .min = 1, .max = 1024,
+	    .help = "authorities (PEM, full path) to trust for https instead of the system's" },
+	{ "max_in_flight", KIND_NUMBER, false, AT(conf_upstream, max_in_flight), .min = 1, .max = 480,
+	    .number = 256, .help = "calls at once; one more fails at once" },
+	{ "private_network", KIND_FLAG, false, AT(conf_upstream, private_network),
+	    .help = "its name may resolve to a private or loopback address" },
+	{ 0 }
+};
+
+#define MERGE_KEY(field, index)								\
+	{ field, KIND_CHOICE, true, AT(conf_method, merge[index]), .choices = merge_names,	\
+	    .help = "how the upstreams' values become one" },				\
+	{ field "_at_most", KIND_CHOICE, false, AT(conf_method, at_most[index]),		\
+	    .choices = conf_field_names, .number = -1, .help = "never above that merged field" }
+
+static const struct key method_keys[] = {
+	{ "name", KIND_WORD, true, AT(conf_method, name), .min = 1, .max = NAME_MAX_BYTES,
+	    .help = "METHOD in /api/coalescence/METHOD" },
+	MERGE_KEY("oop_max", FIELD_OOP_MAX),
+	MERGE_KEY("remaining_oop_max", FIELD_REMAINING_OOP_MAX),
+	MERGE_KEY("copay", FIELD_COPAY),
+	{ 0 }
+};
+
+static const struct key coalesce_keys[] = {
+	{ "upstreams", KIND_LIST, false, AT(conf, coalesce.upstreams), .max = ITEMS_MAX,
+	    .keys = upstream_keys, .item_size = sizeof(struct conf_upstream),
+	    .help = "the insurers; without any, three demo insurers are served on the loopback" },
+	{ "deadline_ms", KIND_NUMBER, false, AT(conf, coalesce.deadline_ms), .min = 10, .max = 60000,
+	    .number = 2000, .help = "the longest that a caller waits for all upstreams together" },
+	{ "max_age_s", KIND_NUMBER, false, AT(conf, coalesce.max_age_s), .max = 86400, .number = 5,
+	    .help = "how long a whole answer may be cached; 0 is not at all" },
+	{ "circuit_failures", KIND_NUMBER, false, AT(conf, coalesce.circuit_failures), .min = 1,
+	    .max = 1000, .number = 5, .help = "failures in a row that open an upstream's circuit" },
+	{ "circuit_pause_ms", KIND_NUMBER, false, AT(conf, coalesce.circuit_pause_ms), .min = 10,
+	    .max = 3600000, .number = 1000,
+	    .help = "first pause before an open circuit is tried again; doubles up to 30 times" },
+	{ "methods", KIND_LIST, false, AT(conf, coalesce.methods), .max = ITEMS_MAX,
+	    .keys = method_keys, .item_size = sizeof(struct conf_method),
+	    .help = "methods beside the built-in default, max, min and avg" },
+	{ 0 }
+};
+
+static const struct key top_keys[] = {
+	{ "listen", KIND_TEXT, false, AT(conf, listen), .min = 3, .max = CONF_HOST_MAX,
+	    .text = "127.0.0.1:8080",
+	    .help = "ADDRESS:PORT of nginx; a loopback address, as there is no access control yet" },
+	{ "data", KIND_TEXT, false, AT(conf, data), .min = 1, .max = 1024, .text = "var",
+	    .help = "folder of all that is written" },
+	{ "user", KIND_WORD, false, AT(conf, user), .min = 1, .max = 32, .text = "www-data",
+	    .help = "whom the programs and nginx's workers run as when started by root" },
+	{ "coalesce", KIND_GROUP, .keys = coalesce_keys, .help = "asking insurers" },
+	{ 0 }
+};
+
+static const struct conf_method builtin_methods[] = {
+	{ 0, "default", { MERGE_MAX, MERGE_MAX, MERGE_MAX }, { -1, -1, FIELD_REMAINING_OOP_MAX } },
+	{ 0, "max", { MERGE_MAX, MERGE_MAX, MERGE_MAX }, { -1, -1, -1 } },
+	{ 0, "min", { MERGE_MIN, MERGE_MIN, MERGE_MIN }, { -1, -1, -1 } },
+	{ 0, "avg", { MERGE_AVG, MERGE_AVG, MERGE_AVG }, { -1, -1, -1 } },
+};
+
+#define BUILTINS	(sizeof(builtin_methods) / sizeof(builtin_methods[0]))
+
+/* The file being read. */
+struct reader {
+	const char *name;
+	yaml_document_t *document;
+};
+
+static enum err read_keys(const struct reader *r, yaml_node_t *node, const struct key *keys,
+    char *into);
+
+static unsigned
+line_of(const yaml_node_t *node)
+{
+	return (unsigned)node->start_mark.line + 1;
+}
+
+static enum err
+bad_value(const struct reader *r, const yaml_node_t *node, const struct key *key, const char *why)
+{
+	return fail(ERR_INPUT, "%s:%u: %s %s", r->name, line_of(node), key->name, why);
+}
+
+static bool
+is_word(const char *s)
+{
+	return s[0] != '\0' && s[strspn(s, "abcdefghijklmnopqrstuvwxyz0123456789-_")] == '\0';
+}
+
+static enum err
+read_text(const struct reader *r, yaml_node_t *node, const struct key *key, char *into)
+{
+	const char *text = (const char *)node->data.scalar.value;
+	size_t n = node->data.scalar.length;
+	char why[96];
+
+	if (strlen(text) != n)
+		return bad_value(r, node, key, "must not hold a NUL");
+	if (n < (size_t)key->min || n > (size_t)key->max) {
+		(void)snprintf(why, sizeof(why), "must have %d..%d bytes", (int)key->min,
+		    (int)key->max);
+		return bad_value(r, node, key, why);
+	}
+	if (key->kind == KIND_WORD && !is_word(text))
+		return bad_value(r, node, key, "must be made of a-z, 0-9, - and _");
+	for (size_t i = 0; i < n; i++)
+		if ((unsigned char)text[i] < ' ' || text[i] == 0x7f)
+			return bad_value(r, node, key, "must not hold control characters");
+	memcpy(into, &text, sizeof(text));
+	return OK;
+}
+
+static enum err
+read_number(const struct reader *r, yaml_node_t *node, const struct key *key, char *into)
+{
+	char why[96];
+	int64_t number;
+
+	if (!text_uint((const char *)node->data.scalar.value, node->data.scalar.length, &number) ||
+	    number < key->min || number > key->max) {
+		(void)snprintf(why, sizeof(why), "must be a whole number of %lld..%lld",
+		    (long long)key->min, (long long)key->max);
+		return bad_value(r, node, key, why);
+	}
+	memcpy(into, &number, sizeof(number));
+	return OK;
+}
+
+static enum err
+read_flag(const struct reader *r, yaml_node_t *node, const struct key *key, char *into)
+{
+	const char *text = (const char *)node->data.scalar.value;
+	bool flag = strcmp(text, "true") == 0;
+
+	if (!flag && strcmp(text, "false") != 0)
+		return bad_value(r, node, key, "must be true or false");
+	memcpy(into, &flag, sizeof(flag));
+	return OK;
+}
+
+static enum err
+read_choice(const struct reader *r, yaml_node_t *node, const struct key *key, char *into)
+{
+	char why[128] = "must be one of";
+
+	for (int64_t i = 0; key->choices[i] != NULL; i++) {
+		if (strcmp((const char *)node->data.scalar.value, key->choices[i]) == 0) {
+			memcpy(into, &i, sizeof(i));
+			return OK;
+		}
+		(void)snprintf(why + strlen(why), sizeof(why) - strlen(why), " %s", key->choices[i]);
+	}
+	return bad_value(r, node, key, why);
+}
+
+static enum err
+read_list(const struct reader *r, yaml_node_t *node, const struct key *key, char *into)
+{
+	yaml_node_item_t *first = node->data.sequence.items.start;
+	size_t count = (size_t)(node->data.sequence.items.top - first);
+	char *items;
+	enum err err = OK;
+
+	if (count > (size_t)key->max)
+		return bad_value(r, node, key, "has too many items");
+	items = calloc(count + 1, key->item_size);
+	if (items == NULL)
+		return fail(ERR_BUSY, "no memory for the configuration");
+	memcpy(into, &items, sizeof(items));
+	memcpy(into + sizeof(items), &count, sizeof(count));
+	for (size_t i = 0; i < count && err == OK; i++) {
+		yaml_node_t *item = yaml_document_get_node(r->document, first[i]);
+		int64_t line = line_of(item);
+
+		if (item->type != YAML_MAPPING_NODE)
+			return bad_value(r, item, key, "must hold mappings");
+		memcpy(items + i * key->item_size, &line, sizeof(line));
+		err = read_keys(r, item, key->keys, items + i * key->item_size);
+	}
+	return err;
+}
+
+static enum err
+read_value(const struct reader *r, yaml_node_t *node, const struct key *key, char *into)
+{
+	static const struct {
+		yaml_node_type_t type;
+		const char *why;
+		enum err (*read)(const struct reader *, yaml_node_t *, const struct key *, char *);
+	} kinds[] = {
+		[KIND_TEXT] = { YAML_SCALAR_NODE, "must be a text", read_text },
+		[KIND_WORD] = { YAML_SCALAR_NODE, "must be a word", read_text },
+		[KIND_NUMBER] = { YAML_SCALAR_NODE, "must be a number", read_number },
+		[KIND_FLAG] = { YAML_SCALAR_NODE, "must be true or false", read_flag },
+		[KIND_CHOICE] = { YAML_SCALAR_NODE, "must be a word", read_choice },
+		[KIND_GROUP] = { YAML_MAPPING_NODE, "must be a mapping", NULL },
+		[KIND_LIST] = { YAML_SEQUENCE_NODE, "must be a list", read_list },
+	};
+
+	if (node->type != kinds[key->kind].type)
+		return bad_value(r, node, key, kinds[key->kind].why);
+	if (key->kind == KIND_GROUP)
+		return read_keys(r, node, key->keys, into);
+	return kinds[key->kind].read(r, node, key, into + key->offset);
+}
+
+/* The value of KEY in the mapping NODE, or NULL. */
+static yaml_node_t *
+find_value(const struct reader *r, yaml_node_t *node, const char *key)
+{
+	for (yaml_node_pair_t *pair = node->data.mapping.pairs.start;
+	    pair < node->data.mapping.pairs.top; pair++) {
+		yaml_node_t *name = yaml_document_get_node(r->document, pair->key);
+
+		if (name->type == YAML_SCALAR_NODE &&
+		    strcmp((const char *)name->data.scalar.value, key) == 0)
+			return yaml_document_get_node(r->document, pair->value);
+	}
+	return NULL;
+}
+
+/* Every key of the mapping NODE is known and stands there once. */
+static enum err
+check_names(const struct reader *r, yaml_node_t *node, const struct key *keys)
+{
+	for (yaml_node_pair_t *pair = node->data.mapping.pairs.start;
+	    pair < node->data.mapping.pairs.top; pair++) {
+		yaml_node_t *name = yaml_document_get_node(r->document, pair->key);
+		const struct key *key = keys;
+		const char *text;
+
+		if (name->type != YAML_SCALAR_NODE)
+			return fail(ERR_INPUT, "%s:%u: a key must be a word", r->name, line_of(name));
+		text = (const char *)name->data.scalar.value;
+		while (key->name != NULL && strcmp(key->name, text) != 0)
+			key++;
+		if (key->name == NULL)
+			return fail(ERR_INPUT, "%s:%u: unknown key %.64s", r->name, line_of(name),
+			    text);
+		if (find_value(r, node, text) != yaml_document_get_node(r->document, pair->value))
+			return fail(ERR_INPUT, "%s:%u: %s is given twice", r->name, line_of(name), text);
+	}
+	return OK;
+}
+
+static void
+set_defaults(const struct key *keys, char *into)
+{
+	for (; keys->name != NULL; keys++) {
+		char *at = into + keys->offset;
+
+		if (keys->kind == KIND_GROUP)
+			set_defaults(keys->keys, into);
+		else if (keys->kind == KIND_NUMBER || keys->kind == KIND_CHOICE)
+			memcpy(at, &keys->number, sizeof(keys->number));
+		else if (keys->text != NULL)
+			memcpy(at, &keys->text, sizeof(keys->text));
+	}
+}
+
+static enum err
+read_keys(const struct reader *r, yaml_node_t *node, const struct key *keys, char *into)
+{
+	enum err err = check_names(r, node, keys);
+
+	set_defaults(keys, into);
+	for (; err == OK && keys->name != NULL; keys++) {
+		yaml_node_t *value = find_value(r, node, keys->name);
+
+		if (value != NULL)
+			err = read_value(r, value, keys, into);
+		else if (keys->required)
+			err = fail(ERR_INPUT, "%s:%u: %s is missing here", r->name, line_of(node),
+			    keys->name);
+	}
+	return err;
+}
+
+/* "127.0.0.1:8080" or "[::1]:8080". */
+static enum err
+check_listen(const char *where, struct conf *conf)
+{
+	const char *s = conf->listen, *colon = strrchr(s, ':');
+	struct in_addr v4;
+	struct in6_addr v6;
+	bool bracketed = s[0] == '[', loopback;
+	size_t n = colon == NULL ? 0 : (size_t)(colon - s);
+
+	if (colon == NULL || !text_uint(colon + 1, strlen(colon + 1), &conf->port) ||
+	    conf->port < 1 || conf->port > 65535 || n >= sizeof(conf->host) ||
+	    (bracketed && (n < 2 || s[n - 1] != ']')))
+		goto bad;
+	(void)snprintf(conf->host, sizeof(conf->host), "%.*s", (int)(bracketed ? n - 2 : n),
+	    s + bracketed);
+	if (bracketed && inet_pton(AF_INET6, conf->host, &v6) == 1)
+		loopback = IN6_IS_ADDR_LOOPBACK(&v6);
+	else if (!bracketed && inet_pton(AF_INET, conf->host, &v4) == 1)
+		loopback = ntohl(v4.s_addr) >> 24 == 127;
+	else
+		goto bad;
+	if (!loopback)
+		return fail(ERR_INPUT, "%s: listen %s is not a loopback address; without access "
+		    "control caredesk serves no other", where, s);
+	return OK;
+bad:
+	return fail(ERR_INPUT, "%s: listen %s must be ADDRESS:PORT, such as 127.0.0.1:8080", where, s);
+}
+
+/* What the file can be blamed for; libcurl takes the URL apart again before it is used. */
+static enum err
+check_upstreams(const char *name, const struct conf *conf)
+{
+	const struct conf_upstream *items = conf->coalesce.upstreams.items;
+
+	for (size_t i = 0; i < conf->coalesce.upstreams.count; i++) {
+		const char *url = items[i].url, *host = strstr(url, "://");
+		unsigned line = (unsigned)items[i].line;
+		size_t n;
+
+		if (strncmp(url, "http://", 7) != 0 && strncmp(url, "https://", 8) != 0)
+			return fail(ERR_INPUT, "%s:%u: url must begin with http:// or https://", name,
+			    line);
+		n = strcspn(host + 3, "/?");
+		if (n == 0 || memchr(host + 3, '@', n) != NULL || strpbrk(url, "# \\\"<>{}") != NULL)
+			return fail(ERR_INPUT, "%s:%u: url must have a host, and neither a user, a "
+			    "fragment nor characters that need escaping", name, line);
+		for (size_t j = 0; j < i; j++)
+			if (strcmp(items[i].name, items[j].name) == 0)
+				return fail(ERR_INPUT, "%s:%u: there are two upstreams named %s", name,
+				    line, items[i].name);
+	}
+	return OK;
+}
+
+/* Following at_most from FIELD must end. */
+static bool
+has_cycle(const struct conf_method *method, int64_t field)
+{
+	for (int steps = 0; field >= 0; steps++) {
+		if (steps == FIELD_MAX)
+			return true;
+		field = method->at_most[field];
+	}
+	return false;
+}
+
+static enum err
+check_methods(const char *name, const struct conf *conf)
+{
+	const struct conf_method *items = conf->coalesce.methods.items;
+
+	for (size_t i = BUILTINS; i < conf->coalesce.methods.count; i++) {
+		unsigned line = (unsigned)items[i].line;
+
+		for (size_t j = 0; j < i; j++)
+			if (strcmp(items[i].name, items[j].name) == 0)
+				return fail(ERR_INPUT, j < BUILTINS ?
+				    "%s:%u: the method %s is built in" :
+				    "%s:%u: there are two methods named %s", name, line, items[i].name);
+		for (int64_t field = 0; field < FIELD_MAX; field++)
+			if (has_cycle(&items[i], field))
+				return fail(ERR_INPUT, "%s:%u: the method %s bounds %s by itself", name,
+				    line, items[i].name, conf_field_names[field]);
+	}
+	return OK;
+}
+
+static enum err
+add_builtin_methods(struct conf *conf)
+{
+	size_t own = conf->coalesce.methods.count;
+	struct conf_method *items = calloc(own + BUILTINS, sizeof(*items));
+
+	if (items == NULL)
+		return fail(ERR_BUSY, "no memory for the configuration");
+	memcpy(items, builtin_methods, sizeof(builtin_methods));
+	if (own > 0)
+		memcpy(items + BUILTINS, conf->coalesce.methods.items, own * sizeof(*items));
+	free(conf->coalesce.methods.items);
+	conf->coalesce.methods.items = items;
+	conf->coalesce.methods.count = own + BUILTINS;
+	return OK;
+}
+
+/* Where nobody is configured, three demo insurers answer, on one port away from our own. */
+static enum err
+add_demo_upstreams(struct conf *conf)
+{
+	static const char *const names[CONF_DEMOS] = { "alpha", "beta", "gamma" };
+	struct conf_upstream *items;
+
+	conf->demo_port = conf->port + (conf->port > 50000 ? -10000 : 10000);
+	if (conf->coalesce.upstreams.count > 0)
+		return OK;
+	free(conf->coalesce.upstreams.items);
+	conf->coalesce.upstreams.items = items = calloc(CONF_DEMOS, sizeof(*items));
+	if (items == NULL)
+		return fail(ERR_BUSY, "no memory for the configuration");
+	for (size_t i = 0; i < CONF_DEMOS; i++) {
+		set_defaults(upstream_keys, (char *)&items[i]);
+		(void)snprintf(conf->demo_urls[i], sizeof(conf->demo_urls[i]),
+		    "http://127.0.0.1:%d/%s", (int)conf->demo_port, names[i]);
+		items[i].name = names[i];
+		items[i].url = conf->demo_urls[i];
+	}
+	conf->coalesce.upstreams.count = CONF_DEMOS;
+	conf->demo = true;
+	return OK;
+}
+
+/* The one document in BYTES; an empty one has no root. */
+static enum err
+parse_yaml(const char *bytes, size_t n, const char *name, yaml_document_t *document)
+{
+	yaml_parser_t parser;
+	yaml_document_t second;
+	enum err err = OK;
+
+	if (yaml_parser_initialize(&parser) == 0)
+		return fail(ERR_BUSY, "no memory for the configuration");
+	yaml_parser_set_input_string(&parser, (const unsigned char *)bytes, n);
+	if (yaml_parser_load(&parser, document) == 0) {
+		err = fail(ERR_INPUT, "%s:%zu: not YAML: %s", name,
+		    parser.problem_mark.line + 1, parser.problem != NULL ? parser.problem : "");
+	} else if (yaml_parser_load(&parser, &second) == 0 ||
+	    yaml_document_get_root_node(&second) != NULL) {
+		err = fail(ERR_INPUT, "%s: there must be only one document", name);
+		yaml_document_delete(&second);
+	} else {
+		yaml_document_delete(&second);
+	}
+	yaml_parser_delete(&parser);
+	return err;
+}
+
+static enum err
+fill(const struct reader *r, const struct conf_options *options, struct conf *conf)
+{
+	yaml_node_t *root = yaml_document_get_root_node(r->document);
+	const char *where = r->name;
+	enum err err;
+
+	if (root == NULL)
+		set_defaults(top_keys, (char *)conf);
+	else if (root->type != YAML_MAPPING_NODE)
+		return fail(ERR_INPUT, "%s:%u: the top must be a mapping", r->name, line_of(root));
+	else if ((err = read_keys(r, root, top_keys, (char *)conf)) != OK)
+		return err;
+	if (options->listen != NULL) {
+		conf->listen = options->listen;
+		where = "--listen";
+	}
+	if (options->data != NULL)
+		conf->data = options->data;
+	if ((err = check_listen(where, conf)) != OK ||
+	    (err = check_upstreams(r->name, conf)) != OK ||
+	    (err = add_builtin_methods(conf)) != OK ||
+	    (err = check_methods(r->name, conf)) != OK)
+		return err;
+	return add_demo_upstreams(conf);
+}
+
+enum err
+conf_parse(const char *bytes, size_t n, const char *name, const struct conf_options *options,
+    struct conf **out)
+{
+	struct conf *conf = calloc(1, sizeof(*conf));
+	struct reader r = { .name = name, .document = calloc(1, sizeof(yaml_document_t)) };
+	enum err err;
+
+	*out = NULL;
+	if (conf == NULL || r.document == NULL)
+		err = fail(ERR_BUSY, "no memory for the configuration");
+	else if ((err = parse_yaml(bytes, n, name, r.document)) == OK)
+		err = fill(&r, options, conf);
+	if (conf == NULL || err != OK) {
+		if (r.document != NULL)
+			yaml_document_delete(r.document);
+		free(r.document);
+		r.document = NULL;
+	}
+	if (conf != NULL)
+		conf->document = r.document;
+	if (err != OK)
+		conf_close(conf);
+	else
+		*out = conf;
+	return err;
+}
+
+/* The whole file, at most CONF_FILE_MAX bytes; yours to free. */
+static enum err
+read_file(const char *name, char **bytes, size_t *n)
+{
+	FILE *file = fopen(name, "re");
+	enum err err = OK;
+
+	*bytes = NULL;
+	if (file == NULL)
+		return fail(ERR_INPUT, "%s: %m", name);
+	*bytes = malloc(CONF_FILE_MAX + 1);
+	if (*bytes == NULL) {
+		err = fail(ERR_BUSY, "no memory for the configuration");
+	} else {
+		*n = fread(*bytes, 1, CONF_FILE_MAX + 1, file);
+		if (ferror(file) != 0)
+			err = fail(ERR_INPUT, "%s: cannot be read", name);
+		else if (*n > CONF_FILE_MAX)
+			err = fail(ERR_INPUT, "%s: is larger than %d bytes", name, CONF_FILE_MAX);
+	}
+	(void)fclose(file);
+	return err;
+}
+
+enum err
+conf_load(const struct conf_options *options, struct conf **conf)
+{
+	FILE *probe;
+	char *bytes = NULL;
+	size_t n = 0;
+	enum err err;
+
+	*conf = NULL;
+	if (options->file == NULL) {
+		if ((probe = fopen(CONF_FILE, "re")) == NULL && errno == ENOENT)
+			return conf_parse("", 0, "the defaults", options, conf);
+		if (probe != NULL)
+			(void)fclose(probe);
+	}
+	err = read_file(options->file != NULL ? options->file : CONF_FILE, &bytes, &n);
+	if (err == OK)
+		err = conf_parse(bytes, n, options->file != NULL ? options->file : CONF_FILE, options,
+		    conf);
+	free(bytes);
+	return err;
+}
+
+void
+conf_close(struct conf *conf)
+{
+	if (conf == NULL)
+		return;
+	if (conf->document != NULL)
+		yaml_document_delete(conf->document);
+	free(conf->document);
+	free(conf->coalesce.upstreams.items);
+	free(conf->coalesce.methods.items);
+	free(conf);
+}
+
+static void
+describe_keys(FILE *out, const struct key *keys, int indent)
+{
+	for (; keys->name != NULL; keys++) {
+		int width = 22 - indent - (int)strlen(keys->name);
+
+		(void)fprintf(out, "%*s%s:%*s", indent, "", keys->name, width > 1 ? width : 1, " ");
+		if (keys->kind == KIND_NUMBER)
+			(void)fprintf(out, "%-15lld", (long long)keys->number);
+		else
+			(void)fprintf(out, "%-15s", keys->text != NULL ? keys->text :
+			    keys->kind == KIND_FLAG ? "false" : keys->required ? "(required)" : "");
+		(void)fprintf(out, " # %s", keys->help);
+		if (keys->kind == KIND_NUMBER)
+			(void)fprintf(out, " (%lld..%lld)", (long long)keys->min, (long long)keys->max);
+		for (size_t i = 0; keys->choices != NULL && keys->choices[i] != NULL; i++)
+			(void)fprintf(out, "%s%s", i == 0 ? ": " : ", ", keys->choices[i]);
+		(void)fprintf(out, "\n");
+		if (keys->keys != NULL)
+			describe_keys(out, keys->keys, indent + (keys->kind == KIND_LIST ? 4 : 2));
+	}
+}
+
+void
+conf_describe(FILE *out)
+{
+	describe_keys(out, top_keys, 0);
+}

@@ -1,0 +1,529 @@
+#include "lib/jsonr.h"
+
+#include <json-c/json.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/text.h"
+
+/* A member's name as written, without its quotes. */
+struct name {
+	const char *s;
+	size_t n;
+};
+
+/* An open object or array on the way from the top to where the reader is. */
+struct scope {
+	bool is_array;
+	size_t first;	/* of an object: its first name in names[] */
+	size_t index;	/* of an array: the element being read */
+};
+
+struct reader {
+	const char *start, *p, *end;
+	unsigned depth;
+	struct scope scopes[JSONR_DEPTH_MAX];
+	struct name *names;	/* of all open objects, the innermost last */
+	size_t name_count, name_room;
+	size_t members;	/* of all objects so far */
+};
+
+static enum err value(struct reader *r);
+
+static enum err
+bad(const struct reader *r, const char *why)
+{
+	return fail(ERR_INPUT, "the body is not valid JSON at byte %zu: %s",
+	    (size_t)(r->p - r->start), why);
+}
+
+static void
+skip_space(struct reader *r)
+{
+	while (r->p < r->end && (*r->p == ' ' || *r->p == '\t' || *r->p == '\n' || *r->p == '\r'))
+		r->p++;
+}
+
+static bool
+take(struct reader *r, char c)
+{
+	if (r->p == r->end || *r->p != c)
+		return false;
+	r->p++;
+	return true;
+}
+
+/* One reference token of a JSON Pointer in a fragment (RFC 6901 sections 3 and 6), cut to ROOM. */
+static size_t
+pointer_token(const struct name *name, char *out, size_t room)
+{
+	size_t to = 0;
+
+	for (size_t i = 0; i < name->n && to + 4 < room; i++) {
+		char c = name->s[i];
+
+		if (c == '~' || c == '/') {
+			out[to++] = '~';
+			out[to++] = c == '~' ? '0' : '1';
+		} else {
+			to += text_percent_encode(&c, 1, out + to);
+		}
+	}
+	out[to] = '\0';
+	return to;
+}
+
+/* The pointer to the place that is being read, as far as there is room. */
+static void
+pointer_here(const struct reader *r, char *out, size_t room)
+{
+	size_t to = (size_t)snprintf(out, room, "#");
+
+	for (unsigned d = 0; d < r->depth && to + 32 < room; d++) {
+		const struct scope *scope = &r->scopes[d];
+		size_t last = d + 1 < r->depth ? r->scopes[d + 1].first : r->name_count;
+
+		if (scope->is_array) {
+			to += (size_t)snprintf(out + to, room - to, "/%zu", scope->index);
+		} else if (last > scope->first) {
+			out[to++] = '/';
+			to += pointer_token(&r->names[last - 1], out + to, room - to);
+		}
+	}
+}
+
+static enum err
+bad_here(const struct reader *r, const char *why)
+{
+	struct err_field field;
+
+	pointer_here(r, field.pointer, sizeof(field.pointer));
+	return fail_field(field.pointer, "%s", why);
+}
+
+/* The four digits after \u; -1 if they are none. */
+static int
+code_unit(const struct reader *r)
+{
+	unsigned char bytes[2];
+
+	if (r->end - r->p < 4 || !text_hex(r->p, 2, bytes))
+		return -1;
+	return bytes[0] << 8 | bytes[1];
+}
+
+/* Behind \u: one character, by one code unit or a pair of them. */
+static enum err
+unicode_escape(struct reader *r)
+{
+	int unit = code_unit(r), low;
+
+	if (unit < 0)
+		return bad(r, "four hexadecimal digits belong after \\u");
+	r->p += 4;
+	if (unit == 0)
+		return bad(r, "NUL is not allowed");
+	if (unit < 0xd800 || unit > 0xdfff)
+		return OK;
+	if (unit > 0xdbff || !take(r, '\\') || !take(r, 'u') || (low = code_unit(r)) < 0xdc00 ||
+	    low > 0xdfff)
+		return bad(r, "half a surrogate pair");
+	r->p += 4;
+	return OK;
+}
+
+static enum err
+escape(struct reader *r)
+{
+	if (r->p == r->end || *r->p == '\0' || strchr("\"\\/bfnrtu", *r->p) == NULL)
+		return bad(r, "unknown escape");
+	if (*r->p++ == 'u')
+		return unicode_escape(r);
+	return OK;
+}
+
+/* At the opening quote. */
+static enum err
+string(struct reader *r, struct name *text)
+{
+	enum err err;
+	size_t length;
+
+	if (!take(r, '"'))
+		return bad(r, "a string belongs here");
+	text->s = r->p;
+	while (!take(r, '"')) {
+		if (r->p - text->s >= JSONR_STRING_MAX)
+			return bad(r, "the string is too long");
+		if (take(r, '\\')) {
+			if ((err = escape(r)) != OK)
+				return err;
+			continue;
+		}
+		if (r->p == r->end)
+			return bad(r, "the string has no end");
+		if ((unsigned char)*r->p < 0x20)
+			return bad(r, "a control character must be escaped");
+		length = text_utf8_sequence(r->p, (size_t)(r->end - r->p));
+		if (length == 0)
+			return bad(r, "not UTF-8");
+		r->p += length;
+	}
+	text->n = (size_t)(r->p - 1 - text->s);
+	return OK;
+}
+
+static bool
+digits(struct reader *r)
+{
+	const char *from = r->p;
+
+	while (r->p < r->end && *r->p >= '0' && *r->p <= '9')
+		r->p++;
+	return r->p > from;
+}
+
+/* The grammar of RFC 8259 section 6; *WHOLE if neither a fraction nor an exponent was written. */
+static bool
+number_grammar(struct reader *r, bool *whole)
+{
+	*whole = true;
+	(void)take(r, '-');
+	if (!take(r, '0') && !digits(r))
+		return false;
+	if (take(r, '.')) {
+		*whole = false;
+		if (!digits(r))
+			return false;
+	}
+	if (take(r, 'e') || take(r, 'E')) {
+		*whole = false;
+		if (!take(r, '+'))
+			(void)take(r, '-');
+		if (!digits(r))
+			return false;
+	}
+	return true;
+}
+
+static enum err
+number(struct reader *r)
+{
+	char copy[JSONR_NUMBER_MAX + 1];
+	const char *from = r->p;
+	int64_t exact;
+	size_t n;
+	bool whole;
+
+	if (!number_grammar(r, &whole))
+		return bad(r, "not a number");
+	n = (size_t)(r->p - from);
+	if (n > JSONR_NUMBER_MAX)
+		return bad_here(r, "the number has too many digits");
+	if (whole)
+		return text_exact_int(from, n, &exact) ? OK :
+		    bad_here(r, "the number does not fit in 64 bits");
+	memcpy(copy, from, n);
+	copy[n] = '\0';
+	return isfinite(strtod(copy, NULL)) ? OK : bad_here(r, "the number is too large");
+}
+
+static enum err
+literal(struct reader *r, const char *word)
+{
+	size_t n = strlen(word);
+
+	if ((size_t)(r->end - r->p) < n || memcmp(r->p, word, n) != 0)
+		return bad(r, "unknown word");
+	r->p += n;
+	return OK;
+}
+
+/* Remembers the name of the member that follows; refuses one that this object has already.  A name
+ * that is the same only once its escapes are undone is found later, by counting (see members()). */
+static enum err
+push_name(struct reader *r, const struct name *name)
+{
+	size_t first = r->scopes[r->depth - 1].first;
+	struct name *grown;
+
+	if (r->name_count - first == JSONR_MEMBERS_MAX)
+		return bad(r, "too many members");
+	if (r->name_count == r->name_room) {
+		r->name_room = r->name_room == 0 ? 32 : 2 * r->name_room;
+		grown = realloc(r->names, r->name_room * sizeof(*grown));
+		if (grown == NULL)
+			return fail(ERR_BUSY, "no memory for a body");
+		r->names = grown;
+	}
+	r->names[r->name_count++] = *name;
+	r->members++;
+	for (size_t i = first; i < r->name_count - 1; i++)
+		if (r->names[i].n == name->n && memcmp(r->names[i].s, name->s, name->n) == 0)
+			return bad_here(r, "given twice");
+	return OK;
+}
+
+static enum err
+member(struct reader *r)
+{
+	struct name name;
+	enum err err;
+
+	skip_space(r);
+	if ((err = string(r, &name)) != OK || (err = push_name(r, &name)) != OK)
+		return err;
+	skip_space(r);
+	if (!take(r, ':'))
+		return bad(r, "a colon belongs here");
+	return value(r);
+}
+
+static enum err
+element(struct reader *r)
+{
+	enum err err = value(r);
+
+	r->scopes[r->depth - 1].index++;
+	return err;
+}
+
+/* Behind the opening bracket: items with commas between them, up to the closing one. */
+static enum err
+scope(struct reader *r, bool is_array, char close)
+{
+	size_t first = r->name_count;
+	enum err err;
+
+	if (r->depth == JSONR_DEPTH_MAX)
+		return bad(r, "nested too deeply");
+	r->scopes[r->depth++] = (struct scope){ .is_array = is_array, .first = first };
+	skip_space(r);
+	if (!take(r, close)) {
+		do {
+			if ((err = is_array ? element(r) : member(r)) != OK)
+				return err;
+			skip_space(r);
+		} while (take(r, ','));
+		if (!take(r, close))
+			return bad(r, is_array ? "a comma or ] belongs here" :
+			    "a comma or } belongs here");
+	}
+	r->depth--;
+	r->name_count = first;
+	return OK;
+}
+
+static enum err
+value(struct reader *r)
+{
+	struct name ignored;
+
+	skip_space(r);
+	if (r->p == r->end)
+		return bad(r, "a value belongs here");
+	switch (*r->p) {
+	case '{':
+		r->p++;
+		return scope(r, false, '}');
+	case '[':
+		r->p++;
+		return scope(r, true, ']');
+	case '"':
+		return string(r, &ignored);
+	case 't':
+		return literal(r, "true");
+	case 'f':
+		return literal(r, "false");
+	case 'n':
+		return literal(r, "null");
+	default:
+		return number(r);
+	}
+}
+
+static enum err
+validate(const char *bytes, size_t n, size_t *members)
+{
+	struct reader r = { .start = bytes, .p = bytes, .end = bytes + n };
+	enum err err = value(&r);
+
+	skip_space(&r);
+	if (err == OK && r.p < r.end)
+		err = bad(&r, "nothing may follow the value");
+	*members = r.members;
+	free(r.names);
+	return err;
+}
+
+/* Members of all objects of the tree.  json-c keeps the last of several with one name, so fewer
+ * than were read means that one was given twice. */
+static size_t
+members(struct json_object *at)
+{
+	size_t count = 0;
+
+	if (json_object_is_type(at, json_type_array)) {
+		for (size_t i = 0; i < json_object_array_length(at); i++)
+			count += members(json_object_array_get_idx(at, i));
+	} else if (json_object_is_type(at, json_type_object)) {
+		count = (size_t)json_object_object_length(at);
+		json_object_object_foreach(at, name, child) {
+			(void)name;
+			count += members(child);
+		}
+	}
+	return count;
+}
+
+static enum err
+build(const char *bytes, size_t n, struct json_object **root)
+{
+	struct json_tokener *tokener = json_tokener_new_ex(JSONR_DEPTH_MAX + 1);
+	enum err err = OK;
+
+	if (tokener == NULL || n > INT32_MAX)
+		return fail(ERR_BUSY, "no memory for a body");
+	json_tokener_set_flags(tokener, JSON_TOKENER_STRICT | JSON_TOKENER_VALIDATE_UTF8);
+	*root = json_tokener_parse_ex(tokener, bytes, (int)n);
+	if (*root == NULL)
+		err = fail(ERR_BUSY, "json-c refuses a valid body: %s",
+		    json_tokener_error_desc(json_tokener_get_error(tokener)));
+	json_tokener_free(tokener);
+	return err;
+}
+
+/* The first byte decides what the top is; spaces before it do not count. */
+static bool
+starts_object(const char *bytes, size_t n)
+{
+	size_t i = 0;
+
+	while (i < n && strchr(" \t\n\r", bytes[i]) != NULL && bytes[i] != '\0')
+		i++;
+	return i < n && bytes[i] == '{';
+}
+
+enum err
+jsonr_parse(const char *bytes, size_t n, struct jsonr *body)
+{
+	size_t expected;
+	enum err err;
+
+	body->root = NULL;
+	if ((err = validate(bytes, n, &expected)) != OK)
+		return err;
+	if (!starts_object(bytes, n))
+		return fail(ERR_INPUT, "the body must be a JSON object");
+	if ((err = build(bytes, n, &body->root)) != OK)
+		return err;
+	if (members(body->root) != expected) {
+		jsonr_close(body);
+		return fail(ERR_INPUT, "a member is given twice, once with escapes in its name");
+	}
+	return OK;
+}
+
+void
+jsonr_close(struct jsonr *body)
+{
+	(void)json_object_put(body->root);
+	body->root = NULL;
+}
+
+static void
+bad_member(const char *name, const char *why)
+{
+	char pointer[sizeof(((struct err_field *)0)->pointer)];
+
+	(void)snprintf(pointer, sizeof(pointer), "#/%s", name);
+	(void)fail_field(pointer, "%s", why);
+}
+
+static struct json_object *
+take_member(const struct jsonr *body, const char *name)
+{
+	struct json_object *found;
+
+	if (json_object_object_get_ex(body->root, name, &found))
+		return found;
+	return NULL;
+}
+
+static struct json_object *
+required(const struct jsonr *body, const char *name)
+{
+	struct json_object *found = take_member(body, name);
+
+	if (found == NULL)
+		bad_member(name, "is required");
+	return found;
+}
+
+/* json-c keeps the text of a number that is no plain integer; the value is taken from that text,
+ * never from a double. */
+static bool
+whole_number(struct json_object *at, int64_t *value)
+{
+	const char *text;
+
+	if (json_object_is_type(at, json_type_int)) {
+		*value = json_object_get_int64(at);
+		return true;
+	}
+	if (!json_object_is_type(at, json_type_double))
+		return false;
+	text = json_object_get_string(at);
+	return text != NULL && text_exact_int(text, strlen(text), value);
+}
+
+void
+jsonr_int(const struct jsonr *body, const char *name, int64_t min, int64_t max, int64_t *value)
+{
+	struct json_object *found = required(body, name);
+	char why[96];
+	int64_t v;
+
+	if (found == NULL)
+		return;
+	if (whole_number(found, &v) && v >= min && v <= max) {
+		*value = v;
+		return;
+	}
+	(void)snprintf(why, sizeof(why), "must be a whole number of %lld..%lld", (long long)min,
+	    (long long)max);
+	bad_member(name, why);
+}
+
+void
+jsonr_string(const struct jsonr *body, const char *name, size_t min, size_t max,
+    const char **value, size_t *length)
+{
+	struct json_object *found = required(body, name);
+	const char *s;
+	char why[96];
+	size_t n, characters;
+
+	if (found == NULL)
+		return;
+	if (json_object_is_type(found, json_type_string)) {
+		s = json_object_get_string(found);
+		n = (size_t)json_object_get_string_len(found);
+		characters = text_utf8_length(s, n);
+		if (characters >= min && characters <= max) {
+			*value = s;
+			*length = n;
+			return;
+		}
+	}
+	(void)snprintf(why, sizeof(why), "must be a string of %zu..%zu characters", min, max);
+	bad_member(name, why);
+}
+
+bool
+jsonr_has(const struct jsonr *body, const char *name)
+{
+	return take_member(body, name) != NULL;
+}

@@ -1,0 +1,50 @@
+/*
+ * jsonr: a JSON body from outside, trusted in nothing.
+ *
+ * The bytes are first validated here: the grammar of RFC 8259 and nothing beyond it, UTF-8 without
+ * surrogates, no NUL, no member twice, integers within int64 and other numbers finite, and the
+ * limits below.  Only then json-c builds the tree (its own "strict" mode lets most of that pass).
+ * Typed readers then take members out of the top-level object, each with its bounds; what is
+ * wrong is collected field by field and told at once by err_pending().
+ *
+ * One thread at a time per body.  Texts that are read are lent until jsonr_close().
+ */
+#ifndef CAREDESK_JSONR_H
+#define CAREDESK_JSONR_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "lib/err.h"
+
+#define JSONR_DEPTH_MAX		32
+#define JSONR_MEMBERS_MAX	256	/* of one object */
+#define JSONR_STRING_MAX	4096	/* bytes of one string, as written */
+#define JSONR_NUMBER_MAX	64	/* bytes of one number, as written */
+
+struct json_object;	/* of json-c */
+
+struct jsonr {
+	struct json_object *root;
+};
+
+/* Validates and builds the tree; the top must be an object.  ERR_INPUT: either words with the byte
+ * where it went wrong, or a bad field where one can be named.  On an error *BODY is closed. */
+enum err jsonr_parse(const char *bytes, size_t n, struct jsonr *body) MUST_CHECK;
+
+void jsonr_close(struct jsonr *body);
+
+/* Member NAME (of our own choosing: no '/' or '~' in it), required.  A missing member, one of
+ * another type or out of bounds becomes a bad field and leaves *VALUE alone. */
+void jsonr_int(const struct jsonr *body, const char *name, int64_t min, int64_t max,
+    int64_t *value);
+
+/* MIN and MAX characters (code points); *LENGTH bytes, with a NUL behind them. */
+void jsonr_string(const struct jsonr *body, const char *name, size_t min, size_t max,
+    const char **value, size_t *length);
+
+/* True if the member is there and not null: asked before an optional one is read. */
+bool jsonr_has(const struct jsonr *body, const char *name);
+
+#endif

@@ -1,0 +1,194 @@
+#include "lib/route.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "lib/clock.h"
+#include "lib/log.h"
+#include "lib/problem.h"
+
+static const struct {
+	unsigned bit;
+	const char *name;
+} method_names[] = {
+	{ METHOD_GET, "GET" },
+	{ METHOD_HEAD, "HEAD" },
+	{ METHOD_POST, "POST" },
+	{ METHOD_PUT, "PUT" },
+	{ METHOD_PATCH, "PATCH" },
+	{ METHOD_DELETE, "DELETE" },
+	{ METHOD_OPTIONS, "OPTIONS" },
+}, role_names[] = {
+	{ ROLE_CAREGIVER, "caregiver" },
+	{ ROLE_MANAGER, "manager" },
+	{ ROLE_ACCOUNTANT, "accountant" },
+	{ ROLE_ADMIN, "admin" },
+	{ ROLE_NONE, "anyone" },
+};
+
+#define COUNT(array)	(sizeof(array) / sizeof((array)[0]))
+#define ALLOW_MAX	64	/* all the method names with their commas */
+
+/* Whether the template fits the path; its captures are then in REQ. */
+static bool
+matches(struct request *req, const char *template)
+{
+	const char *at = template;
+	size_t captured = 0, i = 0;
+
+	for (; *at == '/'; i++) {
+		size_t n = strcspn(++at, "/");
+		const struct request_text *segment = &req->segments[i];
+
+		if (i == req->segment_count)
+			return false;
+		if (at[0] == '{')
+			req->captures[captured++] = (struct request_param){ { at + 1, n - 2 }, *segment };
+		else if (segment->n != n || memcmp(segment->s, at, n) != 0)
+			return false;
+		at += n;
+	}
+	if (i != req->segment_count)
+		return false;
+	req->capture_count = captured;
+	return true;
+}
+
+/* The row for method and path.  Where only the path fits, NULL, and *ALLOWED has the methods. */
+static const struct route *
+find(const struct route *routes, struct request *req, unsigned *allowed)
+{
+	unsigned wanted = req->method == METHOD_HEAD ? METHOD_GET : req->method;
+
+	*allowed = 0;
+	for (const struct route *route = routes; route->path != NULL; route++) {
+		if (!matches(req, route->path))
+			continue;
+		req->template = route->path;
+		if (route->method == wanted)
+			return route;
+		*allowed |= route->method | METHOD_OPTIONS;
+		if (route->method == METHOD_GET)
+			*allowed |= METHOD_HEAD;
+	}
+	return NULL;
+}
+
+static void
+allow_text(unsigned allowed, char out[ALLOW_MAX])
+{
+	size_t used = 0;
+
+	out[0] = '\0';
+	for (size_t i = 0; i < COUNT(method_names); i++)
+		if ((allowed & method_names[i].bit) != 0)
+			used += (size_t)snprintf(out + used, ALLOW_MAX - used, "%s%s",
+			    used > 0 ? ", " : "", method_names[i].name);
+}
+
+/* The path exists but has no row for this method: OPTIONS, or 405. */
+static enum err
+answer_allowed(const struct request *req, struct response *res, unsigned allowed)
+{
+	char allow[ALLOW_MAX];
+	enum err err;
+
+	allow_text(allowed, allow);
+	if (req->method == METHOD_OPTIONS) {
+		response_begin(res, 204, NULL);
+	} else {
+		err = fail(ERR_METHOD, "this resource takes %s", allow);
+		if ((err = problem_send(req, res, err, NULL, NULL)) != OK)
+			return err;
+	}
+	return response_field(res, "Allow", allow);
+}
+
+static bool
+acceptable(const struct request *req, const char *produces)
+{
+	char type[64];
+	const char *at = produces != NULL ? produces : "application/json";
+	size_t n;
+
+	for (; *at != '\0'; at += n + (at[n] == ',')) {
+		n = strcspn(at, ",");
+		(void)snprintf(type, sizeof(type), "%.*s", (int)n, at);
+		if (request_accepts(req, type))
+			return true;
+	}
+	return false;
+}
+
+static enum err
+dispatch(const struct route *routes, struct request *req, struct response *res)
+{
+	const struct route *route;
+	unsigned allowed;
+
+	route = find(routes, req, &allowed);
+	if (route == NULL && allowed != 0)
+		return answer_allowed(req, res, allowed);
+	if (route == NULL)
+		return fail(ERR_NOT_FOUND, "there is nothing at this address");
+	if (!acceptable(req, route->produces))
+		return fail(ERR_NOT_ACCEPTABLE, "this resource is %s",
+		    route->produces != NULL ? route->produces : "application/json");
+	return route->handler(req, res);
+}
+
+static void
+write_log(const struct request *req, const struct response *res, bool whole)
+{
+	struct log_access line = {
+		.trace_id = req->trace_id,
+		.method = req->method_name,
+		.route = req->template,
+		.path = req->log_path,
+		.status = whole ? res->status : 499,	/* as nginx says: the client has not got it */
+		.bytes = res->body_bytes,
+		.us = clock_monotonic_us() - req->start_us,
+		.words = res->status >= 500 || !whole ? err_words() : NULL,
+	};
+
+	log_access(&line);
+}
+
+bool
+route_run(const struct route *routes, struct request *req, struct response *res,
+    const struct request_source *source)
+{
+	enum err err;
+	bool whole;
+
+	err_clear();
+	err = request_begin(req, source);
+	res->no_body = req->method == METHOD_HEAD;
+	log_trace(req->trace_id);
+	if (err == OK)
+		err = dispatch(routes, req, res);
+	if (err != OK && err != ERR_GONE)
+		err = problem_send(req, res, err, NULL, NULL);
+	whole = err == OK && response_end(res);
+	write_log(req, res, whole);
+	log_trace(NULL);
+	return whole;
+}
+
+void
+route_list(const struct route *routes)
+{
+	for (; routes->path != NULL; routes++) {
+		const char *comma = "";
+
+		for (size_t i = 0; i < COUNT(method_names); i++)
+			if (routes->method == method_names[i].bit)
+				(void)printf("%s %s ", method_names[i].name, routes->path);
+		for (size_t i = 0; i < COUNT(role_names); i++)
+			if ((routes->roles & role_names[i].bit) != 0) {
+				(void)printf("%s%s", comma, role_names[i].name);
+				comma = ",";
+			}
+		(void)printf("\n");
+	}
+}

@@ -1,0 +1,285 @@
+#include "lib/serve.h"
+
+#include <errno.h>
+#include <fcgiapp.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <unistd.h>
+
+#include "lib/log.h"
+#include "lib/pool.h"
+
+#define LISTEN_FD	STDIN_FILENO
+
+static struct {
+	const struct program *program;
+	int epoll_fd, signal_fd;
+	atomic_bool stopping;
+} server = { .epoll_fd = -1, .signal_fd = -1 };
+
+/* A thread's own: libfcgi's request and ours, used again and again. */
+struct seat {
+	FCGX_Request fcgi;
+	struct request req;
+	struct response res;
+};
+
+static ssize_t
+read_fcgi(void *ctx, char *buffer, size_t n)
+{
+	FCGX_Request *fcgi = ctx;
+	int got = FCGX_GetStr(buffer, (int)n, fcgi->in);
+
+	if (FCGX_GetError(fcgi->in) != 0)
+		return -1;
+	return got;
+}
+
+static bool
+write_fcgi(void *ctx, const char *bytes, size_t n)
+{
+	FCGX_Request *fcgi = ctx;
+
+	return FCGX_PutStr(bytes, (int)n, fcgi->out) == (int)n;
+}
+
+static bool
+has_meta(char *const *meta, const char *name)
+{
+	size_t n = strlen(name);
+
+	for (; *meta != NULL; meta++)
+		if (strncmp(*meta, name, n) == 0 && (*meta)[n] == '=')
+			return true;
+	return false;
+}
+
+/* libfcgi returns success with half the parameters when the peer stops inside them. */
+static bool
+is_whole(const FCGX_Request *fcgi)
+{
+	return FCGX_GetError(fcgi->in) == 0 && has_meta(fcgi->envp, "REQUEST_METHOD") &&
+	    has_meta(fcgi->envp, "REQUEST_URI");
+}
+
+/* libfcgi must see the end of the body, too: bytes beyond the announced length, or an end mark that
+ * is still to come, would be read as the head of the next request. */
+static bool
+at_end_of_body(FCGX_Request *fcgi)
+{
+	return FCGX_GetChar(fcgi->in) == EOF && FCGX_GetError(fcgi->in) == 0;
+}
+
+/* One request on a readable connection.  True if the connection may be used again; else it is
+ * closed. */
+static bool
+answer(const struct program *served, struct seat *seat, int fd)
+{
+	struct request_source source = { .read = read_fcgi, .ctx = &seat->fcgi };
+	bool whole;
+
+	(void)FCGX_InitRequest(&seat->fcgi, -1, 0);
+	seat->fcgi.ipcFd = fd;
+	seat->fcgi.keepConnection = 1;	/* or FCGX_Accept_r() closes what it has not accepted itself */
+	if (FCGX_Accept_r(&seat->fcgi) != 0)
+		return false;	/* it has closed the connection */
+	if (!is_whole(&seat->fcgi)) {
+		whole = false;
+	} else {
+		source.meta = seat->fcgi.envp;
+		response_open(&seat->res, write_fcgi, &seat->fcgi);
+		whole = route_run(served->routes, &seat->req, &seat->res, &source) &&
+		    request_drain(&seat->req) && at_end_of_body(&seat->fcgi);
+	}
+	if (atomic_load(&server.stopping))
+		seat->fcgi.keepConnection = 0;
+	if (!whole) {
+		/* Nothing more may reach the peer, least of all the mark of a whole answer. */
+		seat->fcgi.keepConnection = 0;
+		(void)shutdown(fd, SHUT_RDWR);
+	}
+	FCGX_Finish_r(&seat->fcgi);
+	return seat->fcgi.ipcFd == fd;
+}
+
+void
+serve_connection(const struct program *served, int fd)
+{
+	struct seat *seat = calloc(1, sizeof(*seat));
+
+	(void)FCGX_Init();
+	while (seat != NULL && answer(served, seat, fd))
+		;
+	free(seat);
+}
+
+static bool
+watch(int operation, int fd, uint32_t events)
+{
+	struct epoll_event event = { .events = events, .data.fd = fd };
+
+	return epoll_ctl(server.epoll_fd, operation, fd, &event) == 0;
+}
+
+/* Only nginx, run by this user, or root may speak to us. */
+static bool
+peer_allowed(int fd)
+{
+	struct ucred peer;
+	socklen_t size = sizeof(peer);
+
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0)
+		return false;
+	if (peer.uid == geteuid() || peer.uid == 0)
+		return true;
+	log_event(LOG_WARNING, "peer_refused", "a connection of uid %u was closed", peer.uid);
+	return false;
+}
+
+static void
+accept_connection(void)
+{
+	const struct timeval limit = { .tv_sec = SERVE_SOCKET_TIMEOUT_S };
+	int fd = accept4(LISTEN_FD, NULL, NULL, SOCK_CLOEXEC);
+
+	if (fd < 0)
+		return;	/* another thread has it, or the peer left */
+	if (!peer_allowed(fd) ||
+	    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit)) != 0 ||
+	    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit)) != 0 ||
+	    !watch(EPOLL_CTL_ADD, fd, EPOLLIN | EPOLLONESHOT))
+		(void)close(fd);
+}
+
+static void
+begin_stop(void)
+{
+	if (atomic_exchange(&server.stopping, true))
+		return;
+	log_event(LOG_INFO, "stopping", "answering what is under way");
+	(void)epoll_ctl(server.epoll_fd, EPOLL_CTL_DEL, LISTEN_FD, NULL);
+	(void)epoll_ctl(server.epoll_fd, EPOLL_CTL_DEL, server.signal_fd, NULL);
+	pool_stop();
+}
+
+/* Waits for one thing to do, and does it. */
+static bool
+step(void *ctx, void *own)
+{
+	struct epoll_event event;
+	bool stopping = atomic_load(&server.stopping);
+	int n = epoll_wait(server.epoll_fd, &event, 1, SERVE_SILENCE_MS);
+
+	(void)ctx;
+	if (n < 0)
+		return errno == EINTR;
+	if (n == 0)
+		return !stopping;
+	if (event.data.fd == server.signal_fd)
+		begin_stop();
+	else if (event.data.fd == LISTEN_FD)
+		accept_connection();
+	else if (answer(server.program, own, event.data.fd) &&
+	    !watch(EPOLL_CTL_MOD, event.data.fd, EPOLLIN | EPOLLONESHOT))
+		(void)close(event.data.fd);
+	return true;
+}
+
+static void *
+seat_open(void *ctx)
+{
+	(void)ctx;
+	return calloc(1, sizeof(struct seat));
+}
+
+static void
+seat_close(void *ctx, void *own)
+{
+	(void)ctx;
+	free(own);
+}
+
+static enum err
+open_epoll(void)
+{
+	sigset_t set;
+
+	(void)sigemptyset(&set);
+	(void)sigaddset(&set, SIGTERM);
+	(void)sigaddset(&set, SIGINT);
+	(void)sigaddset(&set, SIGUSR1);
+	(void)signal(SIGPIPE, SIG_IGN);
+	if (pthread_sigmask(SIG_BLOCK, &set, NULL) != 0 ||
+	    (server.signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK)) < 0 ||
+	    (server.epoll_fd = epoll_create1(EPOLL_CLOEXEC)) < 0 ||
+	    !watch(EPOLL_CTL_ADD, server.signal_fd, EPOLLIN) ||
+	    !watch(EPOLL_CTL_ADD, LISTEN_FD, EPOLLIN | EPOLLEXCLUSIVE))
+		return fail(ERR_INTERNAL, "cannot wait for connections: %m");
+	return OK;
+}
+
+static enum err
+serve_fastcgi(const struct program *served)
+{
+	static const struct pool_work work = { seat_open, seat_close, step, NULL };
+	enum err err;
+
+	server.program = served;
+	/* Several threads, and several processes, may see one connection and try to accept it. */
+	if (FCGX_Init() != 0 || fcntl(LISTEN_FD, F_SETFL, O_NONBLOCK) != 0)
+		return fail(ERR_INTERNAL, "the FastCGI library does not start: %m");
+	if ((err = open_epoll()) == OK && (err = pool_open(&work)) == OK) {
+		log_event(LOG_INFO, "started", "answering");
+		pool_join();
+		log_event(LOG_INFO, "stopped", "all requests are answered");
+	}
+	(void)close(server.epoll_fd);
+	(void)close(server.signal_fd);
+	return err;
+}
+
+static ssize_t
+read_stdin(void *ctx, char *buffer, size_t n)
+{
+	(void)ctx;
+	return read(STDIN_FILENO, buffer, n);
+}
+
+static bool
+write_stdout(void *ctx, const char *bytes, size_t n)
+{
+	(void)ctx;
+	return fwrite(bytes, 1, n, stdout) == n;
+}
+
+static enum err
+serve_cgi(const struct program *served)
+{
+	struct request_source source = { .meta = environ, .read = read_stdin };
+	struct seat *seat;
+	bool whole;
+
+	if (!has_meta(environ, "REQUEST_METHOD"))
+		return fail(ERR_INTERNAL, "standard input is no FastCGI socket and there is no "
+		    "REQUEST_METHOD: start this by spawn-fcgi, or as CGI");
+	if ((seat = calloc(1, sizeof(*seat))) == NULL)
+		return fail(ERR_BUSY, "no memory");
+	response_open(&seat->res, write_stdout, NULL);
+	whole = route_run(served->routes, &seat->req, &seat->res, &source) && fflush(stdout) == 0;
+	free(seat);
+	return whole ? OK : fail(ERR_INTERNAL, "the answer could not be written");
+}
+
+enum err
+serve(const struct program *served)
+{
+	return FCGX_IsCGI() ? serve_cgi(served) : serve_fastcgi(served);
+}

@@ -1,0 +1,116 @@
+/*
+ * main: what every program does before it serves: options, configuration, folder, user.
+ */
+#include <getopt.h>
+#include <grp.h>
+#include <pwd.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "lib/conf.h"
+#include "lib/log.h"
+#include "lib/serve.h"
+
+static void
+usage(FILE *out)
+{
+	(void)fprintf(out,
+	    "Usage: %s [--config FILE] [--listen ADDRESS:PORT] [--data DIR]\n"
+	    "A program of caredesk, started by spawn-fcgi (see caredesk(1)) or as CGI.\n"
+	    "  --routes   list what it answers: method, path, roles\n"
+	    "  --version  --help\n", program.name);
+}
+
+/* Gives up root for good. */
+static enum err
+become(const char *user)
+{
+	char buffer[4096];
+	struct passwd entry, *found = NULL;
+
+	if (geteuid() != 0)
+		return OK;
+	if (getpwnam_r(user, &entry, buffer, sizeof(buffer), &found) != 0 || found == NULL)
+		return fail(ERR_INPUT, "user %s does not exist", user);
+	if (initgroups(user, found->pw_gid) != 0 || setgid(found->pw_gid) != 0 ||
+	    setuid(found->pw_uid) != 0 || (found->pw_uid != 0 && setuid(0) == 0))
+		return fail(ERR_INTERNAL, "cannot become user %s: %m", user);
+	return OK;
+}
+
+/* The configuration is read before root is given up, and everything after that is relative to the
+ * data folder, so that neither needs a path that only root may walk. */
+static enum err
+run(const struct conf_options *options)
+{
+	struct conf *conf;
+	enum err err;
+
+	if ((err = conf_load(options, &conf)) != OK)
+		return err;
+	(void)umask(0077);
+	if (chdir(conf->data) != 0) {
+		err = fail(ERR_INPUT, "data folder %s: %m", conf->data);
+		goto done;
+	}
+	if ((err = become(conf->user)) != OK)
+		goto done;
+	if (program.open != NULL && (err = program.open(conf)) != OK)
+		goto close;
+	err = serve(&program);
+close:
+	if (program.close != NULL)
+		program.close();
+done:
+	conf_close(conf);
+	return err;
+}
+
+int
+main(int argc, char **argv)
+{
+	static const struct option names[] = {
+		{ "config", required_argument, NULL, 'c' },
+		{ "listen", required_argument, NULL, 'l' },
+		{ "data", required_argument, NULL, 'd' },
+		{ "routes", no_argument, NULL, 'r' },
+		{ "version", no_argument, NULL, 'v' },
+		{ "help", no_argument, NULL, 'h' },
+		{ 0 }
+	};
+	struct conf_options options = { 0 };
+	int option;
+
+	log_open(program.name);
+	while ((option = getopt_long(argc, argv, "", names, NULL)) != -1) {
+		switch (option) {
+		case 'c':
+			options.file = optarg;
+			break;
+		case 'l':
+			options.listen = optarg;
+			break;
+		case 'd':
+			options.data = optarg;
+			break;
+		case 'r':
+			route_list(program.routes);
+			return EXIT_SUCCESS;
+		case 'v':
+			(void)printf("%s %s\n", program.name, PACKAGE_VERSION);
+			return EXIT_SUCCESS;
+		case 'h':
+			usage(stdout);
+			return EXIT_SUCCESS;
+		default:
+			usage(stderr);
+			return EXIT_FAILURE;
+		}
+	}
+	if (run(&options) == OK)
+		return EXIT_SUCCESS;
+	log_event(LOG_ERROR, "start_failed", "%s", err_words());
+	return EXIT_FAILURE;
+}
