@@ -9,6 +9,7 @@
 #define CAREDESK_TEST_H
 
 #include <check.h>
+#undef fail	/* an old name of ck_abort_msg(), and a function of ours */
 #include <stdlib.h>
 #include <string.h>
 
