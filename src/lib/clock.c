@@ -75,7 +75,7 @@ clock_http(int64_t now_us, char out[CLOCK_HTTP_SIZE])
 		time_t t = (time_t)second;
 		struct tm tm;
 
-		/* The names are English whatever the locale: no program here calls setlocale(). */
+		/* The names are English: no program here sets a locale. */
 		(void)gmtime_r(&t, &tm);
 		(void)strftime(cached, sizeof(cached), "%a, %d %b %Y %H:%M:%S GMT", &tm);
 		cached_second = second;

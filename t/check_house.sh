@@ -1,0 +1,112 @@
+#!/usr/bin/env bash
+# The rules of the house, each a line of TAP: who may include whom, what may not be called, how long a
+# function may be, what must exist beside what.
+shopt -s lastpipe nullglob
+cd "${CAREDESK_SOURCE:-$(dirname "$0")/..}" || exit 99
+
+n=0
+# rule WORDS: passes if standard input is empty; else each line of it is a breach.
+rule() {
+	local breaches
+	breaches=$(cat)
+	n=$((n + 1))
+	if [ -z "$breaches" ]; then
+		echo "ok $n - $1"
+	else
+		echo "not ok $n - $1"
+		printf '%s\n' "$breaches" | sed 's/^/#  /'
+	fi
+}
+
+sources=(src/*.c src/*.h src/lib/*.c src/lib/*.h)
+
+# A file may include only what stands on a lower step; nothing on the shelf reaches up to a program.
+declare -A step=([err]=0 [text]=0 [embedded]=0 [programs]=0 [clock]=1 [pool]=1 [log]=2
+    [conf]=3 [jsonr]=3 [jsonw]=3 [request]=3 [response]=3
+    [upstream]=4 [problem]=4 [route]=5 [serve]=6)
+for file in src/lib/*.[ch]; do
+	own=$(basename "${file%.*}")
+	[ -n "${step[$own]:-}" ] || echo "$file: has no step in t/check_house.sh"
+	while read -r included; do
+		[ "$included" = "$own" ] && continue
+		[ "${step[$included]:-9}" -lt "${step[$own]:-0}" ] ||
+		    echo "$file: includes $included, which is not below it"
+	done < <(sed -n 's/^#include "lib\/\(.*\)\.h"$/\1/p' "$file")
+	grep -Hn '^#include "' "$file" | grep -v '"lib/'
+done | rule "the shelf includes only what is below it"
+
+for file in src/*.c; do
+	own=$(basename "${file%.c}")
+	grep -Hn '^#include "' "$file" | grep -vE "\"(lib/[a-z_]+|${own%%_*})\.h\""
+done | rule "no program includes another"
+
+# A library's header, and who may include it.
+while read -r header allowed; do
+	grep -lF "#include <$header" "${sources[@]}" | grep -vE "^($allowed)$" |
+	    sed "s|$|: includes <$header>|"
+done <<'EOF' | rule "each library sits behind one file"
+fcgiapp.h src/lib/serve.c
+fcgi_stdio.h none
+curl/ src/lib/upstream.c
+json-c/ src/lib/jsonr.c
+yaml.h src/lib/conf.c
+sqlite3.h src/lib/db_sqlite.c
+EOF
+
+banned='strto(l|ll|ul|ull|imax|umax)|ato(i|l|ll|f)|sprintf|vsprintf|strcpy|strcat|strncpy|strncat|gets|strtok|gmtime|localtime|ctime|asctime|mktime|strptime|sscanf|fscanf|scanf|s?rand|random|drand48|setlocale|system|popen|alloca|tmpnam|mktemp|strerror|getpwnam|getpwuid|gethostbyname|inet_ntoa|inet_addr|readdir_r|usleep|sleep|vfork|FCGI_[A-Za-z]+|FCGX_Accept|FCGX_FPrintF|json_tokener_parse|json_object_get_int|json_object_get_double|json_object_object_get|perror'
+grep -nE "(^|[^A-Za-z0-9_])($banned)\(" "${sources[@]}" | rule "no banned function is called"
+
+# A function is what stands between { and } in the first column.
+awk -v most=70 '
+	FNR == 1 { inside = 0 }
+	/^{/ { inside = 1; start = FNR; next }
+	/^}/ && inside { if (FNR - start - 1 > most)
+		print FILENAME ":" start ": " FNR - start - 1 " lines"; inside = 0 }
+' src/*.c src/lib/*.c t/*.c t/*.h t/fuzz/*.c bench/*.c | rule "no function has more than 70 lines"
+
+for file in "${sources[@]}" t/*.[ch] t/fuzz/*.[ch] bench/*.c; do
+	expand "$file" | awk -v file="$file" 'length > 100 { print file ":" FNR ": " length " columns" }'
+done | rule "no line has more than 100 columns"
+
+grep -nE '[[:space:]]+$' "${sources[@]}" t/*.c t/*.h t/*.sh t/e2e/*.py bench/*.[ch]* nginx/* docs/*.md \
+    README.md HACKING.md Makefile.am configure.ac | rule "no line ends in white space"
+
+for file in src/*.h src/lib/*.h; do
+	[ "$(head -n 1 "$file")" = "/*" ] || echo "$file: does not open by saying what it is"
+	guard="CAREDESK_$(basename "${file%.h}" | tr '[:lower:]' '[:upper:]')_H"
+	[ "$(grep -c "^#\(ifndef\|define\) $guard$" "$file")" -eq 2 ] || echo "$file: guard is not $guard"
+done | rule "every header says what it is, and has its guard"
+
+for file in src/lib/*.c; do
+	[ -f "t/check_$(basename "$file")" ] || echo "$file: has no t/check_$(basename "$file")"
+done | rule "every noun of the shelf has its tests"
+
+listed=$(sed -n 's/^program_PROGRAMS = //p' Makefile.am)
+known=$(sed -n 's/^#define PROGRAMS[[:space:]]*//p' src/lib/programs.h | tr -d '",')
+{
+	[ "$listed" = "$known" ] || echo "Makefile.am has $listed; src/lib/programs.h has $known"
+	for program in $listed; do
+		for file in "src/$program.c" "docs/$program.md" "nginx/$program.server"; do
+			[ -f "$file" ] || echo "$program: has no $file"
+		done
+	done
+} | rule "a program is a source, a page and a template, and is on both lists"
+
+if [ -x "${CAREDESK_BUILD:-build}/caredesk" ]; then
+	"${CAREDESK_BUILD:-build}/caredesk" problems | diff docs/problems.md - |
+	    rule "docs/problems.md is what caredesk problems prints"
+else
+	n=$((n + 1))
+	echo "ok $n - docs/problems.md is what caredesk problems prints # SKIP not built"
+fi
+
+if format=$(command -v clang-format) && "$format" --version | grep -q 'version 14'; then
+	for file in "${sources[@]}" t/*.[ch] t/fuzz/*.[ch] bench/*.c; do
+		"$format" --style=file "$file" | cmp -s "$file" - || echo "$file: clang-format -i $file"
+	done | rule "clang-format agrees"
+else
+	n=$((n + 1))
+	echo "ok $n - clang-format agrees # SKIP there is no clang-format 14"
+fi
+
+echo "1..$n"
