@@ -16,7 +16,7 @@
 
 #define VALUES_MAX	32
 #define DEPTH_MAX	4
-#define DEADLINE_SHARE	20	/* the cache lock may take this part of the deadline */
+#define RENDERED	"rendered"	/* a file being made, before it has its name */
 
 extern const struct embedded nginx_files[];
 
@@ -218,7 +218,7 @@ set_values(struct values *values, const struct conf *conf)
 	set(values, "http_socket", strdup(HTTP_SOCKET));
 	set(values, "demo_port", number(conf->demo_port));
 	set(values, "read_timeout_s", number(15 + deadline_ms / 1000));
-	set(values, "coalesce_lock_ms", number(1 + deadline_ms / DEADLINE_SHARE));
+	set(values, "coalesce_lock_ms", number(1 + deadline_ms / CONF_LOCK_SHARE));
 	/* Fresh, then once more while it is fetched anew. */
 	set(values, "coalesce_inactive_s", number(2 * conf->coalesce.max_age_s + 1));
 }
@@ -291,7 +291,7 @@ static enum err
 replace_file(const char *name, enum err (*put)(const struct conf *, FILE *), const struct conf *conf,
     const struct problem *problem)
 {
-	FILE *out = fopen("tmp/rendered", "we");
+	FILE *out = fopen(RENDERED, "we");
 	enum err err = OK;
 	bool whole;
 
@@ -302,7 +302,7 @@ replace_file(const char *name, enum err (*put)(const struct conf *, FILE *), con
 	else
 		put_page(problem, out);
 	whole = ferror(out) == 0 && fchmod(fileno(out), 0644) == 0;
-	whole = fclose(out) == 0 && whole && rename("tmp/rendered", name) == 0;
+	whole = fclose(out) == 0 && whole && rename(RENDERED, name) == 0;
 	if (err == OK && !whole)
 		err = fail(ERR_INPUT, "%s cannot be written: %m", name);
 	return err;

@@ -11,6 +11,7 @@
  * end when this process dies, whatever of.
  */
 #include <arpa/inet.h>
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -40,15 +41,20 @@
 #define NGINX_FIRST_US	(11 * CLOCK_SECOND_US / 10)	/* the programs' stop begins after it */
 #define CHILDREN	(PROGRAM_COUNT + 1)
 #define NGINX		PROGRAM_COUNT
-#define LINE_MAX_BYTES	2048
+#define RESTART_PAUSE_US	(CLOCK_SECOND_US / 10)
+#define LINE_MAX_BYTES	4096	/* nginx cuts its own at 2048 */
 
-/* A program that dies within 100 ms of its start, 5 times in a row, is given up.  spawn-fcgi looks for no
- * program along PATH; env does. */
-#define MULTIWATCH	"/usr/bin/env", "multiwatch", "-f", "1", "-s", "TERM", "-t", "100", "-r", "5", "--"
+/* A program that dies within 100 ms of its start, 5 times in a row, is given up: at the start for
+ * good, later for a pause.  spawn-fcgi looks for no program along PATH; env does.  What multiwatch says
+ * is no JSON and goes where nginx's words go; sh gives the program the log, kept at descriptor 3. */
+#define LOG_FD		3
+#define MULTIWATCH	"/usr/bin/env", "multiwatch", "-f", "1", "-t", "100", "-r", "5", "--", \
+	"/bin/sh", "-c", "exec \"$0\" \"$@\" 2>&3 3>&-"
 
 struct child {
 	const char *name;
 	pid_t pid;	/* 0 once it has ended */
+	int64_t again_us;	/* when it may be started anew */
 };
 
 struct house {
@@ -56,7 +62,9 @@ struct house {
 	char config_file[PATH_MAX];	/* full; empty for the defaults */
 	char program_dir[PATH_MAX];
 	struct child children[CHILDREN];
-	int lock_fd, signal_fd, nginx_fd;	/* nginx_fd: what it says on standard error */
+	bool ready;
+	int lock_fd, signal_fd;
+	int said_fds[2];	/* a pipe: what nginx and multiwatch say on standard error */
 	size_t line_used;
 	char line[LINE_MAX_BYTES];
 	char nginx_error[LINE_MAX_BYTES];	/* its last line of level error or worse */
@@ -97,7 +105,27 @@ make_folders(const char *name)
 	return OK;
 }
 
-/* The folders below the data folder belong to whom the programs run as. */
+/* A folder with something else in it is no data folder, and must not be made one by mistake. */
+static enum err
+check_ours(const char *name)
+{
+	bool ours = access("run", F_OK) == 0;
+	struct dirent *entry;
+	DIR *folder = opendir(".");
+
+	if (folder == NULL)
+		return fail(ERR_INPUT, "data folder %s: %m", name);
+	while (!ours && (entry = readdir(folder)) != NULL)
+		if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
+			break;
+	ours = ours || entry == NULL;
+	(void)closedir(folder);
+	return ours ? OK : fail(ERR_INPUT, "data folder %s: is not empty, and not one of caredesk's",
+	    name);
+}
+
+/* Started by root, the folders stay root's, and the user's group may only look: what root writes, or
+ * has nginx's master open, must not lie where the user could put a link instead. */
 static enum err
 make_tree(const char *user)
 {
@@ -110,9 +138,8 @@ make_tree(const char *user)
 	if (root && (getpwnam_r(user, &entry, buffer, sizeof(buffer), &found) != 0 || found == NULL))
 		return fail(ERR_INPUT, "user %s does not exist", user);
 	for (size_t i = 0; i < sizeof(folders) / sizeof(folders[0]); i++) {
-		if (mkdir(folders[i], 0700) != 0 && errno != EEXIST)
-			return fail(ERR_INPUT, "data folder, %s: %m", folders[i]);
-		if (root && chown(folders[i], found->pw_uid, found->pw_gid) != 0)
+		if ((mkdir(folders[i], 0700) != 0 && errno != EEXIST) ||
+		    (root && (chown(folders[i], 0, found->pw_gid) != 0 || chmod(folders[i], 0750) != 0)))
 			return fail(ERR_INPUT, "data folder, %s: %m", folders[i]);
 	}
 	return OK;
@@ -121,20 +148,20 @@ make_tree(const char *user)
 static enum err
 open_data(struct house *house)
 {
+	const char *name = house->conf->data;
 	enum err err;
 
-	if ((err = make_folders(house->conf->data)) != OK)
+	if ((err = make_folders(name)) != OK)
 		return err;
-	if (chdir(house->conf->data) != 0)
-		return fail(ERR_INPUT, "data folder %s: %m", house->conf->data);
-	if ((err = make_tree(house->conf->user)) != OK)
+	if (chdir(name) != 0)
+		return fail(ERR_INPUT, "data folder %s: %m", name);
+	if ((err = check_ours(name)) != OK || (err = make_tree(house->conf->user)) != OK)
 		return err;
-	house->lock_fd = open("run/lock", O_CREAT | O_RDWR | O_CLOEXEC, 0600);
+	house->lock_fd = open("run/lock", O_CREAT | O_RDWR | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (house->lock_fd < 0)
-		return fail(ERR_INPUT, "data folder %s: %m", house->conf->data);
+		return fail(ERR_INPUT, "data folder %s: %m", name);
 	if (flock(house->lock_fd, LOCK_EX | LOCK_NB) != 0)
-		return fail(ERR_INPUT, "data folder %s: another caredesk runs there",
-		    house->conf->data);
+		return fail(ERR_INPUT, "data folder %s: another caredesk runs there", name);
 	return OK;
 }
 
@@ -162,25 +189,29 @@ check_free(const char *host, int64_t port)
 
 /* In the child: becomes ARGV, or says why not. */
 static void
-become(char *const *argv, int error_fd)
+become(char *const *argv, int said_fd)
 {
 	sigset_t none;
 	int nothing = open("/dev/null", O_RDONLY);
+	int said = fcntl(said_fd, F_DUPFD_CLOEXEC, LOG_FD + 1);
 
 	(void)sigemptyset(&none);
 	(void)sigprocmask(SIG_SETMASK, &none, NULL);
 	(void)setpgid(0, 0);
 	(void)prctl(PR_SET_PDEATHSIG, SIGTERM);
 	(void)dup2(nothing, STDIN_FILENO);
-	(void)dup2(error_fd, STDERR_FILENO);
+	(void)dup2(STDERR_FILENO, LOG_FD);
+	(void)dup2(said, STDERR_FILENO);
 	(void)execvp(argv[0], argv);
+	(void)dup2(LOG_FD, STDERR_FILENO);
 	log_event(LOG_ERROR, "start_failed", "%s: %m", argv[0]);
 	_exit(EXIT_FAILURE);
 }
 
 static enum err
-start(struct child *child, const char *name, char *const *argv, int error_fd)
+start(struct house *house, size_t i, const char *name, char *const *argv)
 {
+	struct child *child = &house->children[i];
 	pid_t parent = getpid();
 
 	child->name = name;
@@ -192,7 +223,7 @@ start(struct child *child, const char *name, char *const *argv, int error_fd)
 	if (child->pid == 0) {
 		if (getppid() != parent)
 			_exit(EXIT_FAILURE);
-		become(argv, error_fd);
+		become(argv, house->said_fds[1]);
 	}
 	(void)setpgid(child->pid, child->pid);	/* whoever comes first */
 	return OK;
@@ -219,68 +250,43 @@ start_program(struct house *house, size_t i)
 		argv[n++] = "--config";
 		argv[n++] = house->config_file;
 	}
-	return start(&house->children[i], program_names[i], argv, STDERR_FILENO);
+	return start(house, i, program_names[i], argv);
 }
 
 static enum err
 start_nginx(struct house *house)
 {
 	char *argv[] = { "nginx", "-e", "stderr", "-p", "./", "-c", "nginx.conf", NULL };
-	int ends[2];
-	enum err err;
 
 	(void)unlink(HTTP_SOCKET);	/* of one that was killed: nginx would not bind */
-	if (pipe2(ends, O_CLOEXEC) != 0)
-		return fail(ERR_INTERNAL, "nginx cannot be started: %m");
-	house->nginx_fd = ends[0];
-	err = start(&house->children[NGINX], "nginx", argv, ends[1]);
-	(void)close(ends[1]);
-	return err;
+	return start(house, NGINX, "nginx", argv);
 }
 
-/* nginx quotes whole request lines, whose queries nobody must find in a log. */
-static void
-redact(char *line)
-{
-	char *to = line;
-	bool hiding = false;
-
-	for (const char *from = line; *from != '\0'; from++) {
-		if (*from == '?')
-			hiding = true;
-		else if (*from == ' ' || *from == '"')
-			hiding = false;
-		if (!hiding)
-			*to++ = *from;
-	}
-	*to = '\0';
-}
-
+/* nginx quotes request lines and referrers, whose queries nobody must find in a log.  Where a query
+ * ends is up to the client, so everything behind the first question mark goes. */
 static void
 relay_line(struct house *house, char *line)
 {
 	bool error = strstr(line, "[error]") != NULL || strstr(line, "[crit]") != NULL ||
 	    strstr(line, "[alert]") != NULL || strstr(line, "[emerg]") != NULL;
+	bool nginx = line[0] >= '0' && line[0] <= '9';	/* begins with the date */
 
-	redact(line);
-	log_event(error ? LOG_ERROR : LOG_WARNING, "nginx", "%s", line);
+	line[strcspn(line, "?")] = '\0';
+	log_event(error ? LOG_ERROR : LOG_WARNING, nginx ? "nginx" : "multiwatch", "%s", line);
 	if (error)
 		(void)snprintf(house->nginx_error, sizeof(house->nginx_error), "%s", line);
 }
 
-/* Takes what nginx said; lines too long come in pieces. */
-static void
+/* Takes what was said so far; lines too long come in pieces.  False if there was nothing. */
+static bool
 relay(struct house *house)
 {
 	size_t room = sizeof(house->line) - 1 - house->line_used;
-	ssize_t n = read(house->nginx_fd, house->line + house->line_used, room);
+	ssize_t n = read(house->said_fds[0], house->line + house->line_used, room);
 	char *line = house->line, *end;
 
-	if (n <= 0) {
-		(void)close(house->nginx_fd);
-		house->nginx_fd = -1;
-		return;
-	}
+	if (n <= 0)
+		return false;
 	house->line_used += (size_t)n;
 	house->line[house->line_used] = '\0';
 	while ((end = strchr(line, '\n')) != NULL) {
@@ -295,9 +301,12 @@ relay(struct house *house)
 		relay_line(house, house->line);
 		house->line_used = 0;
 	}
+	return true;
 }
 
-/* Collects the dead.  The first of our own children among them that nobody told to end is an error. */
+/* Collects the dead.  Whoever outlives our own child among them goes with it: nginx's workers, a
+ * program without its watcher.  The first child that nobody told to end is an error, but for a watcher
+ * once all is ready: that is started anew. */
 static enum err
 reap(struct house *house)
 {
@@ -310,9 +319,11 @@ reap(struct house *house)
 			if (house->children[i].pid != pid)
 				continue;
 			house->children[i].pid = 0;
-			while (i == NGINX && house->nginx_fd >= 0)
-				relay(house);
-			if (err == OK)
+			house->children[i].again_us = clock_monotonic_us() + RESTART_PAUSE_US;
+			(void)kill(-pid, SIGKILL);
+			while (relay(house))
+				;
+			if (err == OK && (i == NGINX || !house->ready))
 				err = fail(ERR_INTERNAL, "%s has ended by itself (%s %d)%s%s",
 				    house->children[i].name, WIFEXITED(status) ? "exit status" : "signal",
 				    WIFEXITED(status) ? WEXITSTATUS(status) : WTERMSIG(status),
@@ -328,13 +339,13 @@ static enum err
 watch(struct house *house, int timeout_ms, bool *stop)
 {
 	struct pollfd fds[] = { { .fd = house->signal_fd, .events = POLLIN },
-		{ .fd = house->nginx_fd, .events = POLLIN } };
+		{ .fd = house->said_fds[0], .events = POLLIN } };
 	struct signalfd_siginfo info;
 
 	if (poll(fds, 2, timeout_ms) <= 0)
 		return OK;
 	if (fds[1].revents != 0)
-		relay(house);
+		(void)relay(house);
 	if (fds[0].revents == 0 || read(house->signal_fd, &info, sizeof(info)) != sizeof(info))
 		return OK;
 	if (info.ssi_signo == SIGCHLD)
@@ -405,6 +416,7 @@ await_ready(struct house *house, bool *stop)
 	for (size_t i = 0; i < PROGRAM_COUNT; i++)
 		upstream_close(calls[i].upstream);
 	if (err == OK && !*stop) {
+		house->ready = true;
 		(void)printf("ready http://%s/\n", house->conf->listen);
 		(void)fflush(stdout);
 	}
@@ -468,7 +480,9 @@ open_signals(struct house *house)
 	(void)sigaddset(&set, SIGCHLD);
 	(void)prctl(PR_SET_CHILD_SUBREAPER, 1);
 	if (sigprocmask(SIG_BLOCK, &set, NULL) != 0 ||
-	    (house->signal_fd = signalfd(-1, &set, SFD_CLOEXEC)) < 0)
+	    (house->signal_fd = signalfd(-1, &set, SFD_CLOEXEC)) < 0 ||
+	    pipe2(house->said_fds, O_CLOEXEC) != 0 ||
+	    fcntl(house->said_fds[0], F_SETFL, O_NONBLOCK) != 0)
 		return fail(ERR_INTERNAL, "signals cannot be waited for: %m");
 	return OK;
 }
@@ -500,16 +514,35 @@ prepare(struct house *house)
 	return open_signals(house);
 }
 
+/* Until told to stop.  A program whose watcher has given it up is tried again after a pause. */
+static enum err
+stay(struct house *house, bool *stop)
+{
+	enum err err = OK;
+
+	while (err == OK && !*stop) {
+		bool missing = false;
+
+		for (size_t i = 0; i < PROGRAM_COUNT && err == OK; i++) {
+			if (house->children[i].pid == 0 &&
+			    clock_monotonic_us() >= house->children[i].again_us)
+				err = start_program(house, i);
+			missing |= house->children[i].pid == 0;
+		}
+		if (err == OK)
+			err = watch(house, missing ? ASK_EVERY_MS : -1, stop);
+	}
+	return err;
+}
+
 static enum err
 run(struct house *house)
 {
 	bool stop = false;
 	enum err err;
 
-	if ((err = start_all(house)) == OK)
-		err = await_ready(house, &stop);
-	while (err == OK && !stop)
-		err = watch(house, -1, &stop);
+	if ((err = start_all(house)) == OK && (err = await_ready(house, &stop)) == OK)
+		err = stay(house, &stop);
 	return err;
 }
 
@@ -530,7 +563,7 @@ full_config_path(const struct conf_options *options, char path[PATH_MAX])
 enum err
 caredesk_run(const struct conf_options *options)
 {
-	struct house house = { .lock_fd = -1, .signal_fd = -1, .nginx_fd = -1 };
+	struct house house = { .lock_fd = -1, .signal_fd = -1, .said_fds = { -1, -1 } };
 	char path[4096], words[ERR_WORDS_MAX];
 	struct conf *conf;
 	enum err err;
@@ -550,8 +583,9 @@ caredesk_run(const struct conf_options *options)
 		if (err != OK)
 			err = fail(err, "%s", words);
 	}
-	for (size_t i = 0; i < 3; i++) {
-		int fd = (int[]){ house.lock_fd, house.signal_fd, house.nginx_fd }[i];
+	for (size_t i = 0; i < 4; i++) {
+		int fd = (int[]){ house.lock_fd, house.signal_fd, house.said_fds[0],
+			house.said_fds[1] }[i];
 
 		if (fd >= 0)
 			(void)close(fd);

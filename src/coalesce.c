@@ -147,20 +147,20 @@ coalesce_merge(const struct conf_method *method, int64_t *columns[FIELD_MAX], si
 static bool
 is_empty(const char *body, size_t n)
 {
-	char kept[5];
+	char kept[4];
 	size_t k = 0;
 
 	for (size_t i = 0; i < n; i++) {
 		if (body[i] == ' ' || body[i] == '\t' || body[i] == '\n' || body[i] == '\r')
 			continue;
-		if (k == sizeof(kept) - 1)
+		if (k == sizeof(kept))
 			return false;
 		kept[k++] = body[i];
 	}
-	kept[k] = '\0';
+	if (k == 2)
+		return memcmp(kept, "{}", 2) == 0 || memcmp(kept, "[]", 2) == 0;
 	/* "nu ll" is no word of JSON, so null must stand in one piece. */
-	return strcmp(kept, "{}") == 0 || strcmp(kept, "[]") == 0 ||
-	    (strcmp(kept, "null") == 0 && memmem(body, n, "null", 4) != NULL);
+	return k == 4 && memmem(body, n, "null", 4) != NULL;
 }
 
 enum upstream_outcome
@@ -218,6 +218,7 @@ static enum err
 read_question(const struct request *req, struct round *round, char *query)
 {
 	struct request_text member_id;
+	enum err err;
 	bool found;
 
 	round->method = find_method(request_capture(req, "method"));
@@ -228,11 +229,11 @@ read_question(const struct request *req, struct round *round, char *query)
 	member_id = request_param(req, "member_id", &found);
 	if (err_pending() == OK && (!found || member_id.n == 0 || member_id.n > MEMBER_ID_MAX))
 		(void)fail_field("member_id", "must be given, with 1..%d bytes", MEMBER_ID_MAX);
-	else
-		(void)text_percent_encode(member_id.s, member_id.n, stpcpy(query, "member_id="));
 	round->required = read_required(req);
 	round->explain = request_param_flag(req, "explain", false);
-	return err_pending();
+	if ((err = err_pending()) == OK)
+		(void)text_percent_encode(member_id.s, member_id.n, stpcpy(query, "member_id="));
+	return err;
 }
 
 static void
@@ -252,6 +253,15 @@ judge_all(struct round *round)
 		}
 		round->unknown += call->outcome == UPSTREAM_UNKNOWN;
 	}
+}
+
+/* When the upstreams' time is over: before the caller's is, who may have waited for the cache. */
+static int64_t
+deadline_us(const struct request *req)
+{
+	int64_t all_us = conf->coalesce.deadline_ms * CLOCK_MS_US;
+
+	return req->start_us + all_us - all_us / CONF_LOCK_SHARE;
 }
 
 /* What to answer if not 200. */
@@ -376,8 +386,7 @@ coalesce_get(struct request *req, struct response *res)
 	if ((err = read_question(req, &round, query)) != OK || (err = round_open(&round)) != OK)
 		goto done;
 	request_traceparent(req, traceparent);
-	err = upstream_ask(round.calls, upstream_count, query, traceparent,
-	    req->start_us + conf->coalesce.deadline_ms * CLOCK_MS_US);
+	err = upstream_ask(round.calls, upstream_count, query, traceparent, deadline_us(req));
 	if (err != OK)
 		goto done;
 	judge_all(&round);

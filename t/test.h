@@ -3,17 +3,25 @@
  *
  *	CHECK_MAIN(text, { digits_are_read, utf8_is_told_from_bytes })
  *
- * and speaks TAP, one line a behaviour.  A behaviour runs in a process of its own, unless CK_FORK=no.
+ * and speaks TAP, one line a behaviour.  A behaviour runs in a process of its own, unless
+ * CK_FORK=no.
  */
 #ifndef CAREDESK_TEST_H
 #define CAREDESK_TEST_H
 
 #include <check.h>
-#undef fail	/* an old name of ck_abort_msg(), and a function of ours */
+#undef fail /* an old name of ck_abort_msg(), and a function of ours */
+#include <fcntl.h>
+#include <signal.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
-#define COUNT(array)	(sizeof(array) / sizeof((array)[0]))
+#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
 static int
 check_run(const char *noun, const TTest *const tests[], size_t count)
@@ -35,13 +43,68 @@ check_run(const char *noun, const TTest *const tests[], size_t count)
 	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 
-#define CHECK_MAIN(noun, ...)								\
-int											\
-main(void)										\
-{											\
-	const TTest *const tests[] = __VA_ARGS__;					\
-											\
-	return check_run(#noun, tests, COUNT(tests));					\
+/* Whether CALL ends its process by abort(), as a failed assert() does. */
+static inline bool
+aborts(void (*call)(void))
+{
+	const struct rlimit no_core = { 0, 0 };
+	int status;
+	pid_t child = fork();
+
+	ck_assert_int_ge(child, 0);
+	if (child == 0) {
+		(void)setrlimit(RLIMIT_CORE, &no_core);
+		(void)dup2(open("/dev/null", O_WRONLY | O_CLOEXEC), STDERR_FILENO);
+		call();
+		_exit(EXIT_SUCCESS);
+	}
+	ck_assert_int_eq(waitpid(child, &status, 0), child);
+	return WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT;
 }
+
+/* Standard error while it is caught: each write(2) to it is one datagram. */
+struct caught {
+	int saved, fd;
+};
+
+static inline struct caught
+stderr_catch(void)
+{
+	struct caught caught = { .saved = dup(STDERR_FILENO) };
+	int pair[2];
+
+	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_DGRAM, 0, pair), 0);
+	ck_assert_int_eq(dup2(pair[1], STDERR_FILENO), STDERR_FILENO);
+	(void)close(pair[1]);
+	caught.fd = pair[0];
+	return caught;
+}
+
+/* What the next write(2) wrote, with a NUL behind it, and its length; 0 if there was none. */
+static inline size_t
+stderr_next(const struct caught *caught, char *out, size_t room)
+{
+	ssize_t n = recv(caught->fd, out, room - 1, MSG_DONTWAIT | MSG_TRUNC);
+
+	ck_assert_int_lt(n, (ssize_t)room);
+	out[n < 0 ? 0 : n] = '\0';
+	return n < 0 ? 0 : (size_t)n;
+}
+
+static inline void
+stderr_release(const struct caught *caught)
+{
+	ck_assert_int_eq(dup2(caught->saved, STDERR_FILENO), STDERR_FILENO);
+	(void)close(caught->saved);
+	(void)close(caught->fd);
+}
+
+#define CHECK_MAIN(noun, ...) \
+	int main(void) \
+	{ \
+		const TTest *const tests[] = __VA_ARGS__; \
+\
+		return check_run(#noun, tests, COUNT(tests)); \
+	}
 
 #endif

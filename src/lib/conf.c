@@ -120,6 +120,14 @@ line_of(const yaml_node_t *node)
 	return (unsigned)node->start_mark.line + 1;
 }
 
+/* Whether the scalar NODE is TEXT to its last byte: it may hold a NUL. */
+static bool
+is_text(const yaml_node_t *node, const char *text)
+{
+	return node->type == YAML_SCALAR_NODE && node->data.scalar.length == strlen(text) &&
+	    memcmp(node->data.scalar.value, text, strlen(text)) == 0;
+}
+
 static enum err
 bad_value(const struct reader *r, const yaml_node_t *node, const struct key *key, const char *why)
 {
@@ -174,10 +182,9 @@ read_number(const struct reader *r, yaml_node_t *node, const struct key *key, ch
 static enum err
 read_flag(const struct reader *r, yaml_node_t *node, const struct key *key, char *into)
 {
-	const char *text = (const char *)node->data.scalar.value;
-	bool flag = strcmp(text, "true") == 0;
+	bool flag = is_text(node, "true");
 
-	if (!flag && strcmp(text, "false") != 0)
+	if (!flag && !is_text(node, "false"))
 		return bad_value(r, node, key, "must be true or false");
 	memcpy(into, &flag, sizeof(flag));
 	return OK;
@@ -189,7 +196,7 @@ read_choice(const struct reader *r, yaml_node_t *node, const struct key *key, ch
 	char why[128] = "must be one of";
 
 	for (int64_t i = 0; key->choices[i] != NULL; i++) {
-		if (strcmp((const char *)node->data.scalar.value, key->choices[i]) == 0) {
+		if (is_text(node, key->choices[i])) {
 			memcpy(into, &i, sizeof(i));
 			return OK;
 		}
@@ -249,19 +256,24 @@ read_value(const struct reader *r, yaml_node_t *node, const struct key *key, cha
 	return kinds[key->kind].read(r, node, key, into + key->offset);
 }
 
+/* The first pair of KEY in the mapping NODE, or NULL. */
+static const yaml_node_pair_t *
+find_pair(const struct reader *r, const yaml_node_t *node, const char *key)
+{
+	for (const yaml_node_pair_t *pair = node->data.mapping.pairs.start;
+	    pair < node->data.mapping.pairs.top; pair++)
+		if (is_text(yaml_document_get_node(r->document, pair->key), key))
+			return pair;
+	return NULL;
+}
+
 /* The value of KEY in the mapping NODE, or NULL. */
 static yaml_node_t *
-find_value(const struct reader *r, yaml_node_t *node, const char *key)
+find_value(const struct reader *r, const yaml_node_t *node, const char *key)
 {
-	for (yaml_node_pair_t *pair = node->data.mapping.pairs.start;
-	    pair < node->data.mapping.pairs.top; pair++) {
-		yaml_node_t *name = yaml_document_get_node(r->document, pair->key);
+	const yaml_node_pair_t *pair = find_pair(r, node, key);
 
-		if (name->type == YAML_SCALAR_NODE &&
-		    strcmp((const char *)name->data.scalar.value, key) == 0)
-			return yaml_document_get_node(r->document, pair->value);
-	}
-	return NULL;
+	return pair == NULL ? NULL : yaml_document_get_node(r->document, pair->value);
 }
 
 /* Every key of the mapping NODE is known and stands there once. */
@@ -277,12 +289,12 @@ check_names(const struct reader *r, yaml_node_t *node, const struct key *keys)
 		if (name->type != YAML_SCALAR_NODE)
 			return fail(ERR_INPUT, "%s:%u: a key must be a word", r->name, line_of(name));
 		text = (const char *)name->data.scalar.value;
-		while (key->name != NULL && strcmp(key->name, text) != 0)
+		while (key->name != NULL && !is_text(name, key->name))
 			key++;
 		if (key->name == NULL)
 			return fail(ERR_INPUT, "%s:%u: unknown key %.64s", r->name, line_of(name),
 			    text);
-		if (find_value(r, node, text) != yaml_document_get_node(r->document, pair->value))
+		if (find_pair(r, node, text) != pair)
 			return fail(ERR_INPUT, "%s:%u: %s is given twice", r->name, line_of(name), text);
 	}
 	return OK;
@@ -453,27 +465,37 @@ add_demo_upstreams(struct conf *conf)
 	return OK;
 }
 
+/* Where it went wrong; of a byte that is no text libyaml tells the offset only. */
+static size_t
+problem_line(const yaml_parser_t *parser, const char *bytes, size_t n)
+{
+	size_t line = 1;
+
+	if (parser->error != YAML_READER_ERROR)
+		return parser->problem_mark.line + 1;
+	for (size_t i = 0; i < n && i < parser->problem_offset; i++)
+		line += bytes[i] == '\n';
+	return line;
+}
+
 /* The one document in BYTES; an empty one has no root. */
 static enum err
 parse_yaml(const char *bytes, size_t n, const char *name, yaml_document_t *document)
 {
 	yaml_parser_t parser;
-	yaml_document_t second;
+	yaml_document_t second = { 0 };
 	enum err err = OK;
 
 	if (yaml_parser_initialize(&parser) == 0)
 		return fail(ERR_BUSY, "no memory for the configuration");
 	yaml_parser_set_input_string(&parser, (const unsigned char *)bytes, n);
-	if (yaml_parser_load(&parser, document) == 0) {
-		err = fail(ERR_INPUT, "%s:%zu: not YAML: %s", name,
-		    parser.problem_mark.line + 1, parser.problem != NULL ? parser.problem : "");
-	} else if (yaml_parser_load(&parser, &second) == 0 ||
-	    yaml_document_get_root_node(&second) != NULL) {
-		err = fail(ERR_INPUT, "%s: there must be only one document", name);
-		yaml_document_delete(&second);
-	} else {
-		yaml_document_delete(&second);
-	}
+	if (yaml_parser_load(&parser, document) == 0 || yaml_parser_load(&parser, &second) == 0)
+		err = fail(ERR_INPUT, "%s:%zu: not YAML: %s", name, problem_line(&parser, bytes, n),
+		    parser.problem != NULL ? parser.problem : "");
+	else if (yaml_document_get_root_node(&second) != NULL)
+		err = fail(ERR_INPUT, "%s:%zu: there must be only one document", name,
+		    second.start_mark.line + 1);
+	yaml_document_delete(&second);
 	yaml_parser_delete(&parser);
 	return err;
 }
@@ -481,8 +503,8 @@ parse_yaml(const char *bytes, size_t n, const char *name, yaml_document_t *docum
 static enum err
 fill(const struct reader *r, const struct conf_options *options, struct conf *conf)
 {
-	yaml_node_t *root = yaml_document_get_root_node(r->document);
-	const char *where = r->name;
+	yaml_node_t *root = yaml_document_get_root_node(r->document), *listen = NULL;
+	char where[ERR_WORDS_MAX] = "--listen";
 	enum err err;
 
 	if (root == NULL)
@@ -491,10 +513,10 @@ fill(const struct reader *r, const struct conf_options *options, struct conf *co
 		return fail(ERR_INPUT, "%s:%u: the top must be a mapping", r->name, line_of(root));
 	else if ((err = read_keys(r, root, top_keys, (char *)conf)) != OK)
 		return err;
-	if (options->listen != NULL) {
+	if (options->listen != NULL)
 		conf->listen = options->listen;
-		where = "--listen";
-	}
+	else if (root != NULL && (listen = find_value(r, root, "listen")) != NULL)
+		(void)snprintf(where, sizeof(where), "%s:%u", r->name, line_of(listen));
 	if (options->data != NULL)
 		conf->data = options->data;
 	if ((err = check_listen(where, conf)) != OK ||

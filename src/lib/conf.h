@@ -24,6 +24,7 @@
 #define CONF_FILE_MAX	(1024 * 1024)
 #define CONF_HOST_MAX	64
 #define CONF_DEMOS	3
+#define CONF_LOCK_SHARE	20	/* nginx's cache may make a caller wait this part of deadline_ms */
 
 /* The fields that insurers answer with and that are merged, in this order everywhere. */
 enum conf_field { FIELD_OOP_MAX, FIELD_REMAINING_OOP_MAX, FIELD_COPAY, FIELD_MAX };

@@ -55,14 +55,19 @@ take(struct reader *r, char c)
 	return true;
 }
 
-/* One reference token of a JSON Pointer in a fragment (RFC 6901 sections 3 and 6), cut to ROOM. */
+/* One reference token of a JSON Pointer in a fragment (RFC 6901 sections 3 and 6), cut to ROOM.
+ * json-c undoes the escapes of the name; without memory for that it stays empty. */
 static size_t
 pointer_token(const struct name *name, char *out, size_t room)
 {
-	size_t to = 0;
+	struct json_tokener *tokener = json_tokener_new_ex(1);
+	struct json_object *text = tokener == NULL ? NULL :
+	    json_tokener_parse_ex(tokener, name->s - 1, (int)name->n + 2);
+	const char *s = json_object_get_string(text);
+	size_t n = (size_t)json_object_get_string_len(text), to = 0;
 
-	for (size_t i = 0; i < name->n && to + 4 < room; i++) {
-		char c = name->s[i];
+	for (size_t i = 0; i < n && to + 4 < room; i++) {
+		char c = s[i];
 
 		if (c == '~' || c == '/') {
 			out[to++] = '~';
@@ -72,6 +77,9 @@ pointer_token(const struct name *name, char *out, size_t room)
 		}
 	}
 	out[to] = '\0';
+	(void)json_object_put(text);
+	if (tokener != NULL)
+		json_tokener_free(tokener);
 	return to;
 }
 
@@ -155,8 +163,6 @@ string(struct reader *r, struct name *text)
 		return bad(r, "a string belongs here");
 	text->s = r->p;
 	while (!take(r, '"')) {
-		if (r->p - text->s >= JSONR_STRING_MAX)
-			return bad(r, "the string is too long");
 		if (take(r, '\\')) {
 			if ((err = escape(r)) != OK)
 				return err;
@@ -172,7 +178,7 @@ string(struct reader *r, struct name *text)
 		r->p += length;
 	}
 	text->n = (size_t)(r->p - 1 - text->s);
-	return OK;
+	return text->n > JSONR_STRING_MAX ? bad(r, "the string is too long") : OK;
 }
 
 static bool

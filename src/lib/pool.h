@@ -34,7 +34,8 @@ struct pool_work {
  * even one could be started. */
 enum err pool_open(const struct pool_work *work) MUST_CHECK;
 
-/* Round anything that blocks.  In a thread that is not the pool's, they do nothing. */
+/* Round anything that blocks for more than a few milliseconds.  In a thread that is not the pool's,
+ * they do nothing. */
 void pool_wait_begin(void);
 void pool_wait_end(void);
 

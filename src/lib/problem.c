@@ -76,7 +76,7 @@ problem_of(enum err code)
 	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++)
 		if (table[i].code == code)
 			return &table[i];
-	assert(!"an error without a row");
+	assert(false && "an error without a row");
 	return NULL;
 }
 

@@ -256,7 +256,7 @@ request_capture(const struct request *req, const char *name)
 		if (strlen(name) == found->n && memcmp(name, found->s, found->n) == 0)
 			return req->captures[i].value;
 	}
-	assert(!"the template has no such capture");
+	assert(false && "the template has no such capture");
 	return (struct request_text){ "", 0 };
 }
 
@@ -315,10 +315,10 @@ weight_is_zero(const char *s, size_t n)
 	for (size_t i = 0; i + 2 < n; i++) {
 		if (s[i] != ';')
 			continue;
-		while (i + 1 < n && s[i + 1] == ' ')
+		while (i + 1 < n && (s[i + 1] == ' ' || s[i + 1] == '\t'))
 			i++;
 		if (i + 3 < n && (s[i + 1] == 'q' || s[i + 1] == 'Q') && s[i + 2] == '=')
-			return strspn(s + i + 3, "0.") == strcspn(s + i + 3, " ,;");
+			return strspn(s + i + 3, "0.") == strcspn(s + i + 3, " \t,;");
 	}
 	return false;
 }

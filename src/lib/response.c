@@ -6,6 +6,9 @@
 
 #include "lib/clock.h"
 
+/* Always left in the head for the field that comes last. */
+#define LENGTH_FIELD	"Content-Length: 9223372036854775807\r\n"
+
 /* The phrase behind the status, which RFC 9112 section 4 lets be empty but some clients miss. */
 static const char *
 reason(int status)
@@ -58,10 +61,11 @@ find_field(struct response *res, const char *name, size_t *length)
 	return NULL;
 }
 
-enum err
-response_field(struct response *res, const char *name, const char *value)
+/* Fills the head up to LIMIT bytes. */
+static enum err
+put_field(struct response *res, const char *name, const char *value, size_t limit)
 {
-	size_t length, room = sizeof(res->head) - res->head_used;
+	size_t length, room = limit - res->head_used;
 	char *old;
 	int n;
 
@@ -82,11 +86,17 @@ response_field(struct response *res, const char *name, const char *value)
 	return OK;
 }
 
+enum err
+response_field(struct response *res, const char *name, const char *value)
+{
+	return put_field(res, name, value, sizeof(res->head) - sizeof(LENGTH_FIELD));
+}
+
 /* A field whose value is ours and fits. */
 static void
 own_field(struct response *res, const char *name, const char *value)
 {
-	enum err err = response_field(res, name, value);
+	enum err err = put_field(res, name, value, sizeof(res->head));
 
 	assert(err == OK);
 	(void)err;

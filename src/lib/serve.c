@@ -70,12 +70,13 @@ is_whole(const FCGX_Request *fcgi)
 	    has_meta(fcgi->envp, "REQUEST_URI");
 }
 
-/* libfcgi must see the end of the body, too: bytes beyond the announced length, or an end mark that
- * is still to come, would be read as the head of the next request. */
+/* Reads what is left of the body.  False if bytes stay behind, beyond the announced length or too
+ * many to drain: they would be read as the head of the next request. */
 static bool
-at_end_of_body(FCGX_Request *fcgi)
+drain_body(struct seat *seat)
 {
-	return FCGX_GetChar(fcgi->in) == EOF && FCGX_GetError(fcgi->in) == 0;
+	(void)request_drain(&seat->req);
+	return FCGX_GetChar(seat->fcgi.in) == EOF;
 }
 
 /* One request on a readable connection.  True if the connection may be used again; else it is
@@ -96,8 +97,11 @@ answer(const struct program *served, struct seat *seat, int fd)
 	} else {
 		source.meta = seat->fcgi.envp;
 		response_open(&seat->res, write_fcgi, &seat->fcgi);
-		whole = route_run(served->routes, &seat->req, &seat->res, &source) &&
-		    request_drain(&seat->req) && at_end_of_body(&seat->fcgi);
+		whole = route_run(served->routes, &seat->req, &seat->res, &source);
+		if (!drain_body(seat))
+			seat->fcgi.keepConnection = 0;
+		/* An end that is no end mark: the peer left, or does not speak FastCGI. */
+		whole = whole && FCGX_GetError(seat->fcgi.in) == 0;
 	}
 	if (atomic_load(&server.stopping))
 		seat->fcgi.keepConnection = 0;
@@ -215,7 +219,8 @@ open_epoll(void)
 	(void)sigemptyset(&set);
 	(void)sigaddset(&set, SIGTERM);
 	(void)sigaddset(&set, SIGINT);
-	(void)sigaddset(&set, SIGUSR1);
+	(void)sigaddset(&set, SIGQUIT);
+	(void)sigaddset(&set, SIGUSR1);	/* multiwatch's */
 	(void)signal(SIGPIPE, SIG_IGN);
 	if (pthread_sigmask(SIG_BLOCK, &set, NULL) != 0 ||
 	    (server.signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK)) < 0 ||

@@ -4,6 +4,8 @@
 #ifndef CAREDESK_FUZZ_H
 #define CAREDESK_FUZZ_H
 
+#undef NDEBUG /* the assertions are the test */
+#include <assert.h>
 #include <stddef.h>
 #include <stdint.h>
 

@@ -1,6 +1,6 @@
 /*
- * Without libFuzzer: runs the target over each file named, or each file of each folder named, and says how
- * many.
+ * Without libFuzzer: runs the target over each file named, or each file of each folder named, and
+ * says how many.
  */
 #include <dirent.h>
 #include <stdio.h>
@@ -10,7 +10,7 @@
 
 #include "fuzz.h"
 
-#define INPUT_MAX	(1024 * 1024)
+#define INPUT_MAX (1024 * 1024)
 
 static int
 run_file(const char *name)
@@ -61,8 +61,8 @@ main(int argc, char **argv)
 	int ran = 0;
 
 	for (int i = 1; i < argc; i++)
-		ran += stat(argv[i], &st) == 0 && S_ISDIR(st.st_mode) ? run_folder(argv[i]) :
-		    run_file(argv[i]);
+		ran += stat(argv[i], &st) == 0 && S_ISDIR(st.st_mode) ? run_folder(argv[i])
+								      : run_file(argv[i]);
 	(void)printf("%d inputs\n", ran);
 	return ran > 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }

@@ -1,0 +1,506 @@
+#!/bin/bash
+# The benchmarks: what the programs take, beside the least that could do the same.
+#
+#	bench/run.sh [all|shelf|coalesce|slow|cache|memory]... [--rounds N] [--seconds S] [--requests N]
+#
+# Prints a table for each.  Candidates take turns within one run, for a machine is never twice the
+# same: only ratios of one run mean anything.  All is on the loopback, in a temporary folder.
+# Uses the build named by CAREDESK_BUILD, else makes one in build-bench.
+set -eu -o pipefail
+shopt -s inherit_errexit
+
+source=$(cd "$(dirname "$0")/.." && pwd)
+build=${CAREDESK_BUILD:-}
+rounds=5
+seconds=4
+requests=1000000	# of the memory benchmark
+clients=64
+suites=()
+pids=()
+PATH=$PATH:/usr/sbin:/sbin
+
+die() {
+	echo "bench/run.sh: $*" >&2
+	exit 1
+}
+
+usage() {
+	sed -n '2,9s/^# \{0,1\}//p' "$0"
+}
+
+# --- the machinery
+
+read_options() {
+	while [ $# -gt 0 ]; do
+		case $1 in
+		all) suites+=(shelf coalesce slow cache memory) ;;
+		shelf | coalesce | slow | cache | memory) suites+=("$1") ;;
+		--rounds) rounds=${2:?}; shift ;;
+		--seconds) seconds=${2:?}; shift ;;
+		--requests) requests=${2:?}; shift ;;
+		-h | --help) usage; exit 0 ;;
+		*) usage >&2; exit 2 ;;
+		esac
+		shift
+	done
+	[ ${#suites[@]} -gt 0 ] || suites=(shelf coalesce slow cache memory)
+}
+
+need_tools() {
+	local tool
+
+	for tool in wrk nginx spawn-fcgi multiwatch curl awk; do
+		command -v "$tool" >/dev/null || die "needs $tool"
+	done
+}
+
+make_build() {
+	local log=$tmp/build.log
+
+	if [ -z "$build" ]; then
+		build=$source/build-bench
+		mkdir -p "$build"
+		[ -x "$source/configure" ] || "$source/bootstrap" >"$log" 2>&1
+		[ -e "$build/config.status" ] ||
+		    (cd "$build" && "$source/configure" >>"$log" 2>&1) || die "$(tail "$log")"
+	fi
+	make -C "$build" -j2 all bench-programs >>"$log" 2>&1 || die "$(tail "$log")"
+}
+
+# PID: ends what this script started; by force after 5 s.
+stop() {
+	local i
+
+	kill "$1" 2>/dev/null || true
+	for i in {1..100}; do
+		kill -0 "$1" 2>/dev/null || break
+		sleep 0.05
+	done
+	kill -9 "$1" 2>/dev/null || true
+	wait "$1" 2>/dev/null || true
+}
+
+stop_all() {
+	while [ ${#pids[@]} -gt 0 ]; do
+		stop "${pids[-1]}"
+		unset 'pids[-1]'
+	done
+}
+
+finish() {
+	local status=$?
+
+	stop_all
+	[ $status -eq 0 ] || tail -n 3 "$tmp"/*.log >&2 || true
+	rm -rf "$tmp"
+	exit $status
+}
+
+# NAME COMMAND...: in the background; its standard error is appended to NAME.log.
+start() {
+	local name=$1
+
+	shift
+	"$@" >"$tmp/$name.out" 2>>"$tmp/$name.log" &
+	pids+=($!)
+}
+
+# NAME COMMAND...: as a FastCGI program on the socket NAME.sock.
+start_fastcgi() {
+	local name=$1
+
+	shift
+	start "$name" spawn-fcgi -n -b 1024 -M 0666 -s "$tmp/$name.sock" -- "$@"
+	eval "${name}_pid=\$!"
+	await test -S "$tmp/$name.sock"
+}
+
+await() {
+	local i
+
+	for i in {1..200}; do
+		"$@" 2>/dev/null && return
+		sleep 0.05
+	done
+	die "in vain: $*"
+}
+
+is_free() {
+	! (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null
+}
+
+# A free port, below those the kernel gives to clients; in $port, and never twice.
+next_port=$((20000 + RANDOM % 5000))
+take_port() {
+	until is_free $((++next_port)); do
+		:
+	done
+	port=$next_port
+}
+
+answers() {
+	curl -sf -o /dev/null --max-time 5 "$1"
+}
+
+# NAME CLIENTS URL: one measurement; adds "requests/s p50-us p99-us requests errors" to NAME.
+measure() {
+	local name=$1 connections=$2 url=$3
+
+	wrk -t1 -c"$connections" -d"${seconds}s" -s "$tmp/report.lua" "$url" >"$tmp/wrk.out" ||
+	    die "wrk: $(cat "$tmp/wrk.out")"
+	sed -n 's/^RESULT //p' "$tmp/wrk.out" >>"$tmp/results/$name"
+	empty_logs
+}
+
+empty_logs() {
+	local log
+
+	for log in "$tmp"/*.log "$tmp"/*/log/access.log; do
+		[ ! -s "$log" ] || : >"$log"
+	done
+}
+
+# CLIENTS NAME URL [NAME URL]...: all of them by turns, after a short warm-up.
+measure_by_turns() {
+	local connections=$1 round i
+
+	shift
+	for ((i = 1; i < $#; i += 2)); do
+		answers "${@:i+1:1}" || die "no answer: ${*:i+1:1}"
+		wrk -t1 -c"$connections" -d1s "${@:i+1:1}" >"$tmp/wrk.out"
+	done
+	for ((round = 0; round < rounds; round++)); do
+		for ((i = 1; i < $#; i += 2)); do
+			measure "${@:i:1}" "$connections" "${@:i+1:1}"
+		done
+	done
+}
+
+median() {
+	sort -n | awk '{ v[NR] = $1 } END { print NR % 2 ? v[(NR + 1) / 2] : (v[NR / 2] + v[NR / 2 + 1]) / 2 }'
+}
+
+# NAME COLUMN: the median of a column of its measurements.
+column() {
+	awk -v c="$2" '{ print $c }' "$tmp/results/$1" | median
+}
+
+# NAME OTHER: requests/s of one by the other's, the median of the rounds.
+ratio() {
+	paste "$tmp/results/$1" "$tmp/results/$2" | awk '{ print $1 / $6 }' | median
+}
+
+errors() {
+	awk '{ n += $5 } END { print n }' "$tmp/results/$1"
+}
+
+# NAME WORDS [OTHER]: a row of the table; with the ratio to OTHER.
+row() {
+	local name=$1 words=$2 other=${3:-} by='—'
+
+	[ -z "$other" ] || by=$(printf '%.2f' "$(ratio "$name" "$other")")
+	awk -v w="$words" -v rps="$(column "$name" 1)" -v p50="$(column "$name" 2)" \
+	    -v p99="$(column "$name" 3)" -v by="$by" -v errors="$(errors "$name")" 'BEGIN {
+		printf "| %s | %d | %.2f | %.2f | %s | %d |\n", w, rps, p50 / 1000, p99 / 1000, by, errors
+	}'
+}
+
+head_of_table() {
+	echo
+	echo "### $1"
+	echo
+	echo "| candidate | requests/s | p50 ms | p99 ms | ratio | errors |"
+	echo "| --- | --- | --- | --- | --- | --- |"
+}
+
+# --- what is measured
+
+write_report() {
+	cat >"$tmp/report.lua" <<'END'
+function done(summary, latency, requests)
+	local e = summary.errors
+	io.write(string.format("RESULT %.1f %d %d %d %d\n", summary.requests / summary.duration * 1e6,
+	    latency:percentile(50), latency:percentile(99), summary.requests,
+	    e.connect + e.read + e.write + e.timeout + e.status))
+end
+END
+}
+
+# The nginx before floor, shelf and peer: caredesk's own as far as it bears on speed.
+write_rig() {
+	local rendered=$tmp/rendered.conf
+
+	"$build/caredesk" render-nginx >"$rendered"
+	mkdir -p "$tmp/rig/log" "$tmp/rig/tmp" "$tmp/rig/html"
+	cat >"$tmp/rig/nginx.conf" <<END
+$user_line
+daemon off;
+worker_processes auto;
+worker_rlimit_nofile 16384;
+pid nginx.pid;
+error_log stderr warn;
+events {
+	worker_connections 4096;
+}
+http {
+	server_tokens off;
+	default_type application/json;
+	client_body_temp_path tmp/body;
+	fastcgi_temp_path tmp/fastcgi;
+	proxy_temp_path tmp/proxy;
+	scgi_temp_path tmp/scgi;
+	uwsgi_temp_path tmp/uwsgi;
+	keepalive_requests 100000;
+	tcp_nodelay on;
+$(awk '/^\tmap /, /^\t}/' "$rendered")
+$(awk '/log_format/, /access_log/' "$rendered")
+$(grep -E '^	fastcgi_(keep_conn|request_buff|buffer|param|pass_header)' "$rendered")
+$(for name in floor constant peer; do
+	echo "upstream $name { server unix:$tmp/$name.sock; keepalive 256; keepalive_requests 1000000; }"
+done)
+	upstream coalesce {
+		server unix:$tmp/data/run/coalesce.sock;
+		keepalive 256;
+		keepalive_requests 1000000;
+	}
+	server {
+		listen 127.0.0.1:$rig_port backlog=1024;
+		location /floor/ { fastcgi_pass floor; }
+		location /shelf/ { fastcgi_pass constant; }
+		location /peer/ { fastcgi_pass peer; }
+		location /api/coalescence/ { fastcgi_pass coalesce; }
+		location /static/ { root html; }
+	}
+}
+END
+}
+
+start_rig() {
+	take_port
+	rig_port=$port
+	rig=http://127.0.0.1:$rig_port
+	write_rig
+	start rig nginx -e stderr -p "$tmp/rig/" -c nginx.conf
+	await eval '! is_free $rig_port'
+}
+
+# Three insurers that answer at once; in $static_urls.
+start_insurers() {
+	take_port
+	static_urls=("http://127.0.0.1:$port/alpha" "http://127.0.0.1:$port/beta"
+	    "http://127.0.0.1:$port/gamma")
+	mkdir -p "$tmp/insurers"
+	cat >"$tmp/insurers/nginx.conf" <<END
+$user_line
+daemon off;
+worker_processes auto;
+pid nginx.pid;
+error_log stderr warn;
+events {
+	worker_connections 4096;
+}
+http {
+	access_log off;
+	keepalive_requests 100000000;
+	keepalive_timeout 600s;
+	default_type application/json;
+	client_body_temp_path body;
+	fastcgi_temp_path fastcgi;
+	proxy_temp_path proxy;
+	scgi_temp_path scgi;
+	uwsgi_temp_path uwsgi;
+	server {
+		listen 127.0.0.1:$port backlog=1024;
+		location /alpha { return 200 '{"oop_max":10000,"remaining_oop_max":9000,"copay":10000}'; }
+		location /beta { return 200 '{"oop_max":20000,"remaining_oop_max":9000,"copay":50000}'; }
+		location /gamma { return 200 '{"oop_max":10000,"remaining_oop_max":8000,"copay":10000}'; }
+	}
+}
+END
+	start insurers nginx -e stderr -p "$tmp/insurers/" -c nginx.conf
+	await answers "${static_urls[0]}"
+}
+
+# Insurers that take so many milliseconds each; in $slow_urls.
+start_slow() {
+	local ms
+
+	slow_urls=()
+	for ms in "$@"; do
+		take_port
+		start slow "$build/bench/slow" "$port" "$ms"
+		slow_urls+=("http://127.0.0.1:$port/")
+		await eval '! is_free $port'
+	done
+}
+
+# MAX_AGE_S URL...: caredesk run, on $caredesk.
+start_caredesk() {
+	local max_age_s=$1 i=0 url
+
+	shift
+	take_port
+	caredesk=http://127.0.0.1:$port
+	{
+		printf 'user: %s\ncoalesce:\n  max_age_s: %d\n  upstreams:\n' "$user" "$max_age_s"
+		for url in "$@"; do
+			printf '  - { name: insurer-%d, url: "%s" }\n' $((++i)) "$url"
+		done
+	} >"$tmp/caredesk.yaml"
+	start caredesk "$build/caredesk" run --listen "127.0.0.1:$port" --data "$tmp/data" \
+	    --config "$tmp/caredesk.yaml"
+	await grep -q '^ready' "$tmp/caredesk.out"
+}
+
+coalesce_pid() {
+	local pid
+
+	for pid in /proc/[0-9]*; do
+		if [ "$(readlink "$pid/exe" 2>/dev/null)" = "$build/coalesce" ] &&
+		    tr '\0' ' ' <"$pid/cmdline" | grep -qF "$tmp/"; then
+			echo "${pid#/proc/}"
+			return
+		fi
+	done
+	die "coalesce does not run"
+}
+
+rss_kib() {
+	awk '/^VmRSS/ { print $2 }' "/proc/$1/status"
+}
+
+question='/api/coalescence/default?member_id=1'
+
+bench_shelf() {
+	start_rig
+	printf 'user: %s\n' "$user" >"$tmp/constant.yaml"
+	start_fastcgi floor "$build/bench/floor"
+	start_fastcgi constant "$build/bench/constant" --data "$tmp" --config "$tmp/constant.yaml"
+	measure_by_turns $clients floor "$rig/floor/a?b=c" shelf "$rig/shelf/a?b=c"
+	head_of_table "shelf: a constant answer, $clients clients"
+	row floor "floor: libfcgi alone"
+	row shelf "the shelf" floor
+}
+
+bench_coalesce() {
+	start_insurers
+	start_caredesk 0 "${static_urls[@]}"
+	start_rig
+	# Of 4, 8, 16 and 32 threads, 8 are the fastest here.
+	start_fastcgi peer "$build/bench/peer" 8 "${static_urls[@]/%/?member_id=1}"
+	measure_by_turns $clients peer "$rig/peer/?member_id=1" rig "$rig$question" \
+	    caredesk "$caredesk$question"
+	measure_by_turns 8 peer-8 "$rig/peer/?member_id=1" rig-8 "$rig$question" \
+	    caredesk-8 "$caredesk$question"
+	head_of_table "coalesce: three insurers that answer at once, not cached, $clients clients"
+	row peer "peer: the same calls, nothing else"
+	row rig "coalesce behind the peer's nginx" peer
+	row caredesk "coalesce by caredesk run" peer
+	head_of_table "coalesce: the same, 8 clients"
+	row peer-8 "peer: the same calls, nothing else"
+	row rig-8 "coalesce behind the peer's nginx" peer-8
+	row caredesk-8 "coalesce by caredesk run" peer-8
+}
+
+bench_slow() {
+	start_slow 50 50 50 -1
+	start_caredesk 0 "${slow_urls[@]:0:3}"
+	measure_by_turns 1 slow-1 "$caredesk$question"
+	measure_by_turns 256 slow-256 "$caredesk$question"
+	stop_caredesk
+	start_caredesk 0 "${slow_urls[@]:1:3}"
+	measure_by_turns 256 hanging "$caredesk$question"
+	head_of_table "slow: three insurers that take 50 ms each"
+	row slow-1 "1 client"
+	row slow-256 "256 clients"
+	row hanging "256 clients, one of the three never answers"
+}
+
+stop_caredesk() {
+	stop "${pids[-1]}"
+	unset 'pids[-1]'
+	rm -rf "$tmp/data"
+}
+
+bench_cache() {
+	local n
+
+	start_insurers
+	start_caredesk 3600 "${static_urls[@]}"
+	start_rig
+	n=$(curl -s "$caredesk$question" | wc -c)
+	mkdir -p "$tmp/rig/html/static"
+	head -c "$n" /dev/zero | tr '\0' 'x' >"$tmp/rig/html/static/file"
+	cp "$tmp/rig/html/static/file" "$tmp/data/html/problems/file.html"
+	measure_by_turns $clients static "$rig/static/file" same "$caredesk/problems/file" \
+	    hit "$caredesk$question"
+	head_of_table "cache: an answer that nginx has, $n bytes, $clients clients"
+	row static "a static file, by an nginx with nothing else to do"
+	row same "a static file, by caredesk's nginx"
+	row hit "a cached answer, by caredesk's nginx" static
+	echo
+	printf 'Of the static file by the same nginx: %.2f\n' "$(ratio hit same)"
+}
+
+# Until so many requests are answered.
+send() {
+	local left=$1 n
+
+	while [ "$left" -gt 0 ]; do
+		measure memory $clients "$caredesk$question"
+		n=$(tail -n 1 "$tmp/results/memory" | awk '{ print $4 }')
+		left=$((left - n))
+	done
+}
+
+bench_memory() {
+	local pid idle warm after
+
+	start_insurers
+	start_caredesk 0 "${static_urls[@]}"
+	pid=$(coalesce_pid)
+	idle=$(rss_kib "$pid")
+	send $((requests / 20))
+	warm=$(rss_kib "$pid")
+	send "$requests"
+	after=$(rss_kib "$pid")
+	echo
+	echo "### memory: coalesce, $clients clients"
+	echo
+	echo "| when | RSS in KiB |"
+	echo "| --- | --- |"
+	echo "| idle, just started | $idle |"
+	echo "| warm, after $((requests / 20)) requests | $warm |"
+	echo "| after $requests more | $after |"
+	echo "| growth | $((after - warm)) |"
+}
+
+print_machine() {
+	echo "$(date -u +%F); $(uname -sr); $(nproc) × $(sed -n 's/^model name.*: //p' /proc/cpuinfo |
+	    head -n 1); $(nginx -v 2>&1 | sed 's/.*: //'); $(pkg-config --modversion fcgi |
+	    sed 's/^/libfcgi /'); $(pkg-config --modversion libcurl | sed 's/^/libcurl /'); $(wrk -v 2>&1 |
+	    awk 'NR == 1 { print $1, $2 }'); $("$build/caredesk" version); $rounds rounds of $seconds s"
+}
+
+read_options "$@"
+need_tools
+tmp=$(mktemp -d "${TMPDIR:-/tmp}/caredesk-bench.XXXXXX")
+trap finish EXIT
+trap 'exit 1' INT TERM HUP
+mkdir "$tmp/results"
+user=$(id -un)
+user_line=
+if [ "$(id -u)" -eq 0 ]; then
+	user=www-data	# the programs do not run as root
+	user_line="user $user;"
+	chmod 711 "$tmp"
+fi
+ulimit -n "$(ulimit -Hn)"
+make_build
+write_report
+print_machine
+for suite in "${suites[@]}"; do
+	"bench_$suite"
+	stop_all
+	rm -rf "$tmp/data" "$tmp"/*.sock "$tmp"/*.out
+done

@@ -1,0 +1,551 @@
+#include "test.h"
+
+#include <json-c/json.h>
+#include <stdio.h>
+
+#include "lib/log.h"
+#include "lib/route.h"
+
+#define TRACE "0af7651916cd43dd8448eb211c80319c"
+
+static struct {
+	char bytes[8 * RESPONSE_BUFFER_MAX];
+	size_t used;
+	bool gone;
+} client;
+
+static struct request req;
+static struct response res;
+static char line[2 * LOG_LINE_MAX]; /* of the log */
+static bool whole;
+
+static bool
+take(void *ctx, const char *bytes, size_t n)
+{
+	(void)ctx;
+	if (client.gone)
+		return false;
+	ck_assert_uint_lt(n, sizeof(client.bytes) - client.used);
+	memcpy(client.bytes + client.used, bytes, n);
+	client.used += n;
+	client.bytes[client.used] = '\0';
+	return true;
+}
+
+static enum err
+write_text(struct response *to, const char *text)
+{
+	return response_write(to, text, strlen(text));
+}
+
+/* Answers with the template and what it captured. */
+static enum err
+echo(struct request *from, struct response *to)
+{
+	response_begin(to, 200, "application/json");
+	(void)!write_text(to, from->template);
+	for (size_t i = 0; i < from->capture_count; i++) {
+		(void)!write_text(to, " ");
+		(void)!response_write(to, from->captures[i].name.s, from->captures[i].name.n);
+		(void)!write_text(to, "=");
+		(void)!write_text(to, from->captures[i].value.s);
+	}
+	return OK;
+}
+
+static enum err
+one(struct request *from, struct response *to)
+{
+	response_begin(to, 200, "application/json");
+	return write_text(to, request_capture(from, "id").s);
+}
+
+static enum err
+created(struct request *from, struct response *to)
+{
+	(void)from;
+	response_begin(to, 201, "application/json");
+	return OK;
+}
+
+static enum err
+csv(struct request *from, struct response *to)
+{
+	response_begin(
+	    to, 200, request_accepts(from, "application/json") ? "application/json" : "text/csv");
+	return OK;
+}
+
+static enum err
+conflict(struct request *from, struct response *to)
+{
+	(void)from;
+	response_begin(to, 200, "application/json");
+	(void)!write_text(to, "half an answer");
+	return fail(ERR_CONFLICT, "the name is taken");
+}
+
+static enum err
+broken(struct request *from, struct response *to)
+{
+	(void)from;
+	(void)to;
+	return fail(ERR_INTERNAL, "no such table: events");
+}
+
+static enum err
+bad_fields(struct request *from, struct response *to)
+{
+	bool found;
+
+	(void)to;
+	(void)request_param(from, "x", &found);
+	if (!found)
+		(void)fail_field("x", "is required");
+	return err_pending();
+}
+
+static enum err
+gone(struct request *from, struct response *to)
+{
+	(void)from;
+	(void)to;
+	return fail(ERR_GONE, "the client left");
+}
+
+static enum err
+big(struct request *from, struct response *to)
+{
+	enum err err = OK;
+
+	(void)from;
+	response_begin(to, 200, "application/json");
+	for (int i = 0; i < RESPONSE_BUFFER_MAX && err == OK; i++)
+		err = write_text(to, "ab");
+	return err;
+}
+
+static enum err
+broken_late(struct request *from, struct response *to)
+{
+	enum err err = big(from, to);
+
+	return err != OK ? err : fail(ERR_INTERNAL, "the disk broke");
+}
+
+static enum err
+injected(struct request *from, struct response *to)
+{
+	bool found;
+
+	response_begin(to, 201, "application/json");
+	return response_field(to, "Location", request_param(from, "x", &found).s);
+}
+
+static enum err
+says_options(struct request *from, struct response *to)
+{
+	(void)from;
+	response_begin(to, 200, "application/json");
+	return write_text(to, "mine");
+}
+
+#define LONGEST "/{a}/{b}/{c}/{d}/{e}/{f}/{g}/{h}/{i}/{j}/{k}/{l}/{m}/{n}/{o}/{p}"
+
+static const struct route routes[] = { { METHOD_GET, "/events", ROLES_ALL, echo, NULL },
+	{ METHOD_POST, "/events", ROLE_ADMIN, created, NULL },
+	{ METHOD_GET, "/events/types", ROLES_ALL, echo, NULL },
+	{ METHOD_GET, "/events/{id}", ROLES_ALL, one, NULL },
+	{ METHOD_DELETE, "/events/{id}", ROLE_ADMIN, echo, NULL },
+	{ METHOD_PUT, "/events/{id}/{part}", ROLES_ALL, echo, NULL },
+	{ METHOD_POST, "/only-post", ROLES_ANYONE, created, NULL },
+	{ METHOD_GET, "/table", ROLES_ALL, csv, "application/json,text/csv" },
+	{ METHOD_GET, "/conflict", ROLES_ALL, conflict, NULL },
+	{ METHOD_GET, "/broken", ROLES_ALL, broken, NULL },
+	{ METHOD_GET, "/bad", ROLES_ALL, bad_fields, NULL },
+	{ METHOD_GET, "/gone", ROLES_ALL, gone, NULL },
+	{ METHOD_GET, "/big", ROLES_ALL, big, NULL },
+	{ METHOD_GET, "/broken-late", ROLES_ALL, broken_late, NULL },
+	{ METHOD_GET, "/injected", ROLES_ALL, injected, NULL },
+	{ METHOD_OPTIONS, "/options", ROLES_ALL, says_options, NULL },
+	{ METHOD_GET, LONGEST, ROLES_ALL, echo, NULL }, { 0 } };
+
+/* Runs one request to its end and takes its line of the log, of which there must be just one. */
+static void
+run_accept(const char *method, const char *uri, const char *accept)
+{
+	char name[64], address[2048], accepted[128], more[16];
+	char *const meta[] = { name, address, accepted, (char *)"REQUEST_ID=" TRACE, NULL };
+	const struct request_source source = { meta, NULL, NULL };
+	struct caught caught = stderr_catch();
+	bool is_gone = client.gone;
+
+	(void)snprintf(name, sizeof(name), "REQUEST_METHOD=%s", method);
+	(void)snprintf(address, sizeof(address), "REQUEST_URI=%s", uri);
+	(void)snprintf(accepted, sizeof(accepted), "HTTP_ACCEPT=%s", accept);
+	memset(&client, 0, sizeof(client));
+	client.gone = is_gone;
+	response_open(&res, take, NULL);
+	whole = route_run(routes, &req, &res, &source);
+	ck_assert_uint_gt(stderr_next(&caught, line, sizeof(line)), 0);
+	ck_assert_uint_eq(stderr_next(&caught, more, sizeof(more)), 0);
+	stderr_release(&caught);
+}
+
+static void
+run(const char *method, const char *uri)
+{
+	run_accept(method, uri, "");
+}
+
+static int
+status(void)
+{
+	ck_assert_msg(strncmp(client.bytes, "Status: ", 8) == 0, "%s", client.bytes);
+	return atoi(client.bytes + 8);
+}
+
+static const char *
+body(void)
+{
+	const char *end = strstr(client.bytes, "\r\n\r\n");
+
+	ck_assert_ptr_nonnull(end);
+	return end + 4;
+}
+
+#define ck_sent(text) \
+	ck_assert_msg(strstr(client.bytes, text) != NULL, "%s\nnot in\n%s", text, client.bytes)
+
+static const struct {
+	const char *method, *uri;
+	int status;
+	const char *body;
+} answers[] = {
+	{ "GET", "/events", 200, "/events" },
+	{ "GET", "/events/", 200, "/events" },
+	{ "GET", "//events", 200, "/events" },
+	{ "GET", "//events//", 200, "/events" },
+	{ "GET", "/events?x=/events/7", 200, "/events" },
+	{ "GET", "/%65vents", 200, "/events" },
+	{ "POST", "/events", 201, "" },
+	{ "GET", "/events/7", 200, "7" },
+	{ "GET", "/events/7/", 200, "7" },
+	{ "GET", "/events//7", 200, "7" },
+	{ "GET", "/events/types", 200, "/events/types" },
+	{ "GET", "/events/types/", 200, "/events/types" },
+	{ "GET", "/events/typesx", 200, "typesx" },
+	{ "GET", "/events/type", 200, "type" },
+	{ "GET", "/events/a%20b", 200, "a b" },
+	{ "GET", "/events/%7Bid%7D", 200, "{id}" },
+	{ "GET", "/events/{id}", 200, "{id}" },
+	{ "DELETE", "/events/7", 200, "/events/{id} id=7" },
+	{ "DELETE", "/events/types", 200, "/events/{id} id=types" },
+	{ "PUT", "/events/7/image", 200, "/events/{id}/{part} id=7 part=image" },
+	{ "GET", "/0/1/2/3/4/5/6/7/8/9/10/11/12/13/14/15", 200,
+	    LONGEST " a=0 b=1 c=2 d=3 e=4 f=5 g=6 h=7 "
+		    "i=8 j=9 k=10 l=11 m=12 n=13 o=14 p=15" },
+	{ "OPTIONS", "/options", 200, "mine" },
+};
+
+START_TEST(a_request_goes_to_the_first_row_that_fits)
+{
+	for (size_t i = 0; i < COUNT(answers); i++) {
+		run(answers[i].method, answers[i].uri);
+		ck_assert(whole);
+		ck_assert_msg(status() == answers[i].status, "%s: %d", answers[i].uri, status());
+		ck_assert_str_eq(body(), answers[i].body);
+	}
+}
+END_TEST
+
+static const struct {
+	const char *method, *uri;
+	int status;
+	const char *type;
+} problems[] = { { "GET", "/", 404, "not-found" }, { "GET", "/event", 404, "not-found" },
+	{ "GET", "/eventsx", 404, "not-found" }, { "GET", "/Events", 404, "not-found" },
+	{ "GET", "/events/7/8/9", 404, "not-found" }, { "OPTIONS", "/none", 404, "not-found" },
+	{ "BREW", "/none", 404, "not-found" }, { "HEAD", "/none", 404, NULL },
+	{ "GET", "/0/1/2/3/4/5/6/7/8/9/10/11/12/13/14/15/16", 404, "not-found" },
+	{ "GET", "/events/%", 400, "invalid-input" },
+	{ "GET", "/events/%00", 400, "invalid-input" },
+	{ "GET", "/events/..", 400, "invalid-input" }, { "GET", "events", 400, "invalid-input" },
+	{ "GET", "", 400, "invalid-input" }, { "GET", "/conflict", 409, "conflict" },
+	{ "GET", "/broken", 500, "internal" }, { "GET", "/bad", 400, "invalid-input" },
+	{ "GET", "/bad?x=1&x=2", 400, "invalid-input" },
+	{ "GET", "/injected?x=a%0D%0ASet-Cookie:b", 500, "internal" },
+	{ "GET", "/injected?x=%C3%A9", 500, "internal" } };
+
+START_TEST(what_goes_wrong_is_answered_as_a_problem)
+{
+	char type[64];
+
+	for (size_t i = 0; i < COUNT(problems); i++) {
+		run(problems[i].method, problems[i].uri);
+		ck_assert(whole);
+		ck_assert_msg(status() == problems[i].status, "%s: %d", problems[i].uri, status());
+		ck_sent("\r\nContent-Type: application/problem+json\r\n");
+		ck_assert_ptr_null(strstr(client.bytes, "Set-Cookie"));
+		ck_assert_ptr_null(strstr(client.bytes, "half an answer"));
+		ck_assert_ptr_null(strstr(client.bytes, "no such table"));
+		if (problems[i].type == NULL) {
+			ck_assert_str_eq(body(), "");
+			continue;
+		}
+		(void)snprintf(type, sizeof(type), "\"type\":\"/problems/%s\"", problems[i].type);
+		ck_sent(type);
+		ck_sent("\"trace_id\":\"" TRACE "\"");
+	}
+	run("GET", "/bad");
+	ck_sent("\"errors\":[{\"detail\":\"is required\",\"pointer\":\"x\"}]");
+	run("GET", "/conflict");
+	ck_sent("\"detail\":\"the name is taken\"");
+}
+END_TEST
+
+START_TEST(one_request_knows_nothing_of_the_errors_of_the_one_before)
+{
+	const char *errors;
+
+	for (int i = 0; i < 2; i++) {
+		run("GET", "/bad");
+		errors = strstr(client.bytes, "\"errors\":[");
+		ck_assert_ptr_nonnull(errors);
+		ck_assert_ptr_null(strstr(errors, "},{"));
+	}
+	run("GET", "/conflict");
+	ck_assert_ptr_null(strstr(client.bytes, "errors"));
+}
+END_TEST
+
+static const struct {
+	const char *method, *uri, *allow;
+} not_allowed[] = { { "DELETE", "/events", "GET, HEAD, POST, OPTIONS" },
+	{ "PUT", "/events/", "GET, HEAD, POST, OPTIONS" },
+	{ "PATCH", "/events/7", "GET, HEAD, DELETE, OPTIONS" },
+	{ "BREW", "/events/7", "GET, HEAD, DELETE, OPTIONS" },
+	{ "get", "/events/7", "GET, HEAD, DELETE, OPTIONS" }, { "", "/only-post", "POST, OPTIONS" },
+	{ "GET", "/only-post", "POST, OPTIONS" }, { "HEAD", "/only-post", "POST, OPTIONS" },
+	{ "GET", "/events/7/8", "PUT, OPTIONS" }, { "GET", "/options", "OPTIONS" },
+	{ "POST", "/events/types", "GET, HEAD, DELETE, OPTIONS" } };
+
+START_TEST(another_method_is_405_and_told_which_are_allowed)
+{
+	char allow[128];
+
+	for (size_t i = 0; i < COUNT(not_allowed); i++) {
+		run(not_allowed[i].method, not_allowed[i].uri);
+		ck_assert(whole);
+		ck_assert_msg(status() == 405, "%s", not_allowed[i].uri);
+		(void)snprintf(allow, sizeof(allow), "\r\nAllow: %s\r\n", not_allowed[i].allow);
+		ck_sent(allow);
+		ck_sent("\r\nContent-Type: application/problem+json\r\n");
+	}
+	run("DELETE", "/events");
+	ck_sent("\"detail\":\"this resource takes GET, HEAD, POST, OPTIONS\"");
+	run("HEAD", "/only-post");
+	ck_assert_str_eq(body(), "");
+}
+END_TEST
+
+START_TEST(options_is_answered_wherever_there_is_anything)
+{
+	run("OPTIONS", "/events/7");
+	ck_assert(whole);
+	ck_assert_int_eq(status(), 204);
+	ck_sent("\r\nAllow: GET, HEAD, DELETE, OPTIONS\r\n");
+	ck_assert_str_eq(body(), "");
+	ck_assert_ptr_null(strstr(client.bytes, "Content-"));
+	run_accept("OPTIONS", "/events", "text/html");
+	ck_assert_int_eq(status(), 204);
+	ck_sent("\r\nAllow: GET, HEAD, POST, OPTIONS\r\n");
+}
+END_TEST
+
+START_TEST(head_is_get_without_the_body)
+{
+	run("GET", "/events/7777");
+	ck_sent("\r\nContent-Length: 4\r\n");
+	run("HEAD", "/events/7777");
+	ck_assert(whole);
+	ck_assert_int_eq(status(), 200);
+	ck_sent("\r\nContent-Length: 4\r\n");
+	ck_assert_str_eq(body(), "");
+	ck_assert_ptr_nonnull(strstr(line, "\"bytes\":4,"));
+	run("HEAD", "/big");
+	ck_assert(whole);
+	ck_assert_int_eq(status(), 200);
+	ck_assert_str_eq(body(), "");
+	run("HEAD", "/broken");
+	ck_assert_int_eq(status(), 500);
+	ck_assert_str_eq(body(), "");
+}
+END_TEST
+
+static const struct {
+	const char *uri, *accept;
+	int status;
+} accepts[] = { { "/events", "", 200 }, { "/events", "*/*", 200 },
+	{ "/events", "application/*", 200 },
+	{ "/events", "text/html, application/json;q=0.1", 200 }, { "/events", "text/html", 406 },
+	{ "/events", "application/json;q=0", 406 }, { "/events", "application/json;q=0, */*", 406 },
+	{ "/events", "*/*;q=0", 406 }, { "/events", "text/csv", 406 },
+	{ "/table", "text/csv", 200 }, { "/table", "application/json", 200 },
+	{ "/table", "text/*", 200 }, { "/table", "application/json;q=0, */*", 200 },
+	{ "/table", "text/html", 406 }, { "/table", "text/csv;q=0, application/json;q=0", 406 },
+	{ "/none", "text/html", 404 } };
+
+START_TEST(only_what_accept_admits_is_made)
+{
+	for (size_t i = 0; i < COUNT(accepts); i++) {
+		run_accept("GET", accepts[i].uri, accepts[i].accept);
+		ck_assert(whole);
+		ck_assert_msg(status() == accepts[i].status, "%s of %s: %d", accepts[i].uri,
+		    accepts[i].accept, status());
+	}
+	run_accept("GET", "/table", "text/html");
+	ck_sent("\"detail\":\"this resource is application/json,text/csv\"");
+	run_accept("DELETE", "/events", "text/html");
+	ck_assert_int_eq(status(), 405);
+}
+END_TEST
+
+START_TEST(an_answer_larger_than_the_buffer_streams)
+{
+	run("GET", "/big");
+	ck_assert(whole);
+	ck_assert_int_eq(status(), 200);
+	ck_assert_uint_eq(strlen(body()), 2 * RESPONSE_BUFFER_MAX);
+	ck_assert_ptr_null(strstr(client.bytes, "Content-Length"));
+	ck_assert_ptr_nonnull(strstr(line, "\"status\":200,\"bytes\":32768,"));
+}
+END_TEST
+
+START_TEST(an_answer_that_cannot_be_given_whole_is_cut)
+{
+	run("GET", "/broken-late");
+	ck_assert(!whole);
+	ck_assert_int_eq(status(), 200);
+	ck_assert_ptr_null(strstr(client.bytes, "problem"));
+	ck_assert_ptr_nonnull(strstr(line, "\"status\":499,"));
+	ck_assert_ptr_nonnull(strstr(line, "\"detail\":\"the disk broke\""));
+	run("GET", "/gone");
+	ck_assert(!whole);
+	ck_assert_uint_eq(client.used, 0);
+	ck_assert_ptr_nonnull(strstr(line, "\"status\":499,"));
+	client.gone = true;
+	run("GET", "/events");
+	ck_assert(!whole);
+	ck_assert_ptr_nonnull(strstr(line, "\"status\":499,"));
+	run("GET", "/big");
+	ck_assert(!whole);
+	run("GET", "/none");
+	ck_assert(!whole);
+}
+END_TEST
+
+static const struct {
+	const char *method, *uri, *route, *path;
+	int status;
+} lines[] = { { "GET", "/events/7?secret=1", "/events/{id}", "/events/7", 200 },
+	{ "DELETE", "/events", "/events", "/events", 405 },
+	{ "GET", "/none/%20", "", "/none/%20", 404 },
+	{ "GET", "/events/..", "", "/events/..", 400 },
+	{ "GET", "/%ff\xff\n\"", "", "/%ff\xef\xbf\xbd\n\"", 400 },
+	{ "GET", "events", "", "", 400 }, { "BR\"EW", "/events/", "/events", "/events/", 405 },
+	{ "GET", "/broken", "/broken", "/broken", 500 } };
+
+START_TEST(each_request_is_one_line_of_the_log_without_its_query)
+{
+	for (size_t i = 0; i < COUNT(lines); i++) {
+		struct json_object *root;
+		const struct {
+			const char *name, *value;
+		} members[] = { { "event", "request" }, { "trace_id", TRACE },
+			{ "method", lines[i].method }, { "route", lines[i].route },
+			{ "path", lines[i].path } };
+
+		run(lines[i].method, lines[i].uri);
+		root = json_tokener_parse(line);
+		ck_assert_ptr_nonnull(root);
+		for (size_t j = 0; j < COUNT(members); j++)
+			ck_assert_str_eq(
+			    json_object_get_string(json_object_object_get(root, members[j].name)),
+			    members[j].value);
+		ck_assert_int_eq(
+		    json_object_get_int(json_object_object_get(root, "status")), lines[i].status);
+		ck_assert_int_eq(
+		    json_object_object_get(root, "detail") != NULL, lines[i].status >= 500);
+		ck_assert_ptr_null(strstr(line, "secret"));
+		(void)json_object_put(root);
+	}
+	run("GET", "/broken");
+	ck_assert_ptr_nonnull(strstr(line, "\"level\":\"error\""));
+	ck_assert_ptr_nonnull(strstr(line, "\"detail\":\"no such table: events\""));
+}
+END_TEST
+
+START_TEST(lines_after_a_request_do_not_carry_its_trace)
+{
+	struct caught caught;
+
+	run("GET", "/events");
+	caught = stderr_catch();
+	log_event(LOG_INFO, "later", "x");
+	ck_assert_uint_gt(stderr_next(&caught, line, sizeof(line)), 0);
+	ck_assert_ptr_null(strstr(line, "trace_id"));
+	stderr_release(&caught);
+}
+END_TEST
+
+static void
+answer_nothing(void)
+{
+	run("GET", "/bad?x=1");
+}
+
+START_TEST(a_handler_that_answers_nothing_aborts)
+{
+	ck_assert(aborts(answer_nothing));
+}
+END_TEST
+
+START_TEST(the_table_is_listed_with_methods_and_roles)
+{
+	static const char expected[] =
+	    "GET /events caregiver,manager,accountant,admin\n"
+	    "POST /events admin\n"
+	    "GET /events/types caregiver,manager,accountant,admin\n"
+	    "GET /events/{id} caregiver,manager,accountant,admin\n"
+	    "DELETE /events/{id} admin\n"
+	    "PUT /events/{id}/{part} caregiver,manager,accountant,admin\n"
+	    "POST /only-post caregiver,manager,accountant,admin,anyone\n";
+	char text[sizeof(expected)] = "";
+	FILE *file = tmpfile();
+	int saved;
+
+	ck_assert_ptr_nonnull(file);
+	ck_assert_int_eq(fflush(stdout), 0);
+	saved = dup(STDOUT_FILENO);
+	ck_assert_int_eq(dup2(fileno(file), STDOUT_FILENO), STDOUT_FILENO);
+	route_list(routes);
+	ck_assert_int_eq(fflush(stdout), 0);
+	ck_assert_int_eq(dup2(saved, STDOUT_FILENO), STDOUT_FILENO);
+	(void)close(saved);
+	ck_assert_int_eq(pread(fileno(file), text, sizeof(text) - 1, 0), sizeof(text) - 1);
+	ck_assert_str_eq(text, expected);
+	(void)fclose(file);
+}
+END_TEST
+
+CHECK_MAIN(route,
+    { a_request_goes_to_the_first_row_that_fits, what_goes_wrong_is_answered_as_a_problem,
+	another_method_is_405_and_told_which_are_allowed,
+	options_is_answered_wherever_there_is_anything, head_is_get_without_the_body,
+	only_what_accept_admits_is_made, an_answer_larger_than_the_buffer_streams,
+	an_answer_that_cannot_be_given_whole_is_cut,
+	each_request_is_one_line_of_the_log_without_its_query,
+	lines_after_a_request_do_not_carry_its_trace, a_handler_that_answers_nothing_aborts,
+	the_table_is_listed_with_methods_and_roles,
+	one_request_knows_nothing_of_the_errors_of_the_one_before })
