@@ -64,7 +64,9 @@ make_build() {
 		[ -e "$build/config.status" ] ||
 		    (cd "$build" && "$source/configure" >>"$log" 2>&1) || die "$(tail "$log")"
 	fi
-	make -C "$build" -j2 all bench-programs >>"$log" 2>&1 || die "$(tail "$log")"
+	# One after the other: all is a make of its own, and both build the shelf.
+	make -C "$build" -j2 all >>"$log" 2>&1 && make -C "$build" -j2 bench-programs >>"$log" 2>&1 ||
+	    die "$(tail "$log")"
 }
 
 # PID: ends what this script started; by force after 5 s.

@@ -76,17 +76,20 @@ static const struct {
 	{ "help", print_help, "print this" },
 };
 
-#define COMMANDS	(sizeof(commands) / sizeof(commands[0]))
+#define COMMANDS (sizeof(commands) / sizeof(commands[0]))
 
 static void
 usage(FILE *out)
 {
-	(void)fprintf(out, "Usage: caredesk COMMAND [--config FILE] [--listen ADDRESS:PORT] "
+	(void)fprintf(out,
+	    "Usage: caredesk COMMAND [--config FILE] [--listen ADDRESS:PORT] "
 	    "[--data DIR]\n\n");
 	for (size_t i = 0; i < COMMANDS; i++)
 		(void)fprintf(out, "  %-14s %s\n", commands[i].name, commands[i].help);
-	(void)fprintf(out, "\n"
-	    "  --config FILE  the configuration; else " CONF_FILE " if it is here, else the defaults\n"
+	(void)fprintf(out,
+	    "\n"
+	    "  --config FILE  the configuration; else " CONF_FILE
+	    " if it is here, else the defaults\n"
 	    "  --listen, --data  instead of what the configuration says\n");
 }
 
@@ -122,7 +125,7 @@ main(int argc, char **argv)
 		{ "data", required_argument, NULL, 'd' },
 		{ "version", no_argument, NULL, 'v' },
 		{ "help", no_argument, NULL, 'h' },
-		{ 0 }
+		{ 0 },
 	};
 	struct conf_options options = { 0 };
 	int option;

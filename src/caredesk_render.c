@@ -14,9 +14,9 @@
 #include "lib/problem.h"
 #include "lib/programs.h"
 
-#define VALUES_MAX	32
-#define DEPTH_MAX	4
-#define RENDERED	"rendered"	/* a file being made, before it has its name */
+#define VALUES_MAX 32
+#define DEPTH_MAX 4
+#define RENDERED "rendered" /* a file being made, before it has its name */
 
 extern const struct embedded nginx_files[];
 
@@ -46,8 +46,7 @@ get(const struct values *values, const char *name, size_t n)
 	return NULL;
 }
 
-static const char *
-template(const char *name)
+static const char *template(const char *name)
 {
 	for (const struct embedded *file = nginx_files; file->name != NULL; file++)
 		if (strcmp(file->name, name) == 0)
@@ -69,7 +68,8 @@ expand(const struct values *values, const char *text, FILE *out, int depth)
 			return fail(ERR_INTERNAL, "a template has an @ without its twin");
 		value = get(values, at + 1, (size_t)(end - at - 1));
 		if (value == NULL)
-			return fail(ERR_INTERNAL, "a template asks for %.*s", (int)(end - at + 1), at);
+			return fail(
+			    ERR_INTERNAL, "a template asks for %.*s", (int)(end - at + 1), at);
 		if ((err = expand(values, value, out, depth + 1)) != OK)
 			return err;
 	}
@@ -107,9 +107,10 @@ put_upstreams(FILE *out, const struct conf *conf)
 {
 	(void)conf;
 	for (size_t i = 0; i < PROGRAM_COUNT; i++)
-		(void)fprintf(out, "\tupstream %s {\n\t\tserver unix:" PROGRAM_SOCKET_FORMAT ";\n"
-		    "\t\tkeepalive 256;\n\t\tkeepalive_requests 1000000;\n\t}\n", program_names[i],
-		    program_names[i]);
+		(void)fprintf(out,
+		    "\tupstream %s {\n\t\tserver unix:" PROGRAM_SOCKET_FORMAT ";\n"
+		    "\t\tkeepalive 256;\n\t\tkeepalive_requests 1000000;\n\t}\n",
+		    program_names[i], program_names[i]);
 }
 
 static void
@@ -137,7 +138,8 @@ put_healths(FILE *out, const struct conf *conf)
 {
 	(void)conf;
 	for (size_t i = 0; i < PROGRAM_COUNT; i++)
-		(void)fprintf(out, "\t\tlocation ~ ^/healthz/%s/?$ {\n\t\t\tfastcgi_pass %s;\n\t\t}\n",
+		(void)fprintf(out,
+		    "\t\tlocation ~ ^/healthz/%s/?$ {\n\t\t\tfastcgi_pass %s;\n\t\t}\n",
 		    program_names[i], program_names[i]);
 }
 
@@ -157,27 +159,32 @@ put_problems(FILE *out, const struct conf *conf)
 
 	(void)conf;
 	for (size_t i = 0; i < count; i++)
-		(void)fprintf(out, "\t\terror_page %d /.problem/%d;\n", table[i].status, table[i].status);
+		(void)fprintf(
+		    out, "\t\terror_page %d /.problem/%d;\n", table[i].status, table[i].status);
 	(void)fprintf(out, "\t\terror_page 494 =431 /.problem/431;\n");
 	for (size_t i = 0; i < count; i++)
-		(void)fprintf(out, "\t\tlocation = /.problem/%d {\n\t\t\tinternal;\n"
+		(void)fprintf(out,
+		    "\t\tlocation = /.problem/%d {\n\t\t\tinternal;\n"
 		    "\t\t\tset $sent_caching no-store;\n%s%s"
 		    "\t\t\tdefault_type " PROBLEM_TYPE ";\n"
 		    "\t\t\treturn %d '{\"type\":\"/problems/%s\",\"title\":\"%s\",\"status\":%d,"
 		    "\"detail\":\"%s\",\"trace_id\":\"$trace_id\"}';\n\t\t}\n",
-		    table[i].status,
-		    table[i].retry ? "\t\t\tset $sent_retry 1;\n" : "",
-		    table[i].code == ERR_METHOD ? "\t\t\tset $sent_allow \"GET, HEAD, OPTIONS\";\n" : "",
-		    table[i].status, table[i].name, table[i].title, table[i].status, table[i].title);
+		    table[i].status, table[i].retry ? "\t\t\tset $sent_retry 1;\n" : "",
+		    table[i].code == ERR_METHOD ? "\t\t\tset $sent_allow \"GET, HEAD, OPTIONS\";\n"
+						: "",
+		    table[i].status, table[i].name, table[i].title, table[i].status,
+		    table[i].title);
 }
 
 static void
 put_read_only(FILE *out, const struct conf *conf)
 {
 	(void)conf;
-	(void)fputs("if ($request_method = OPTIONS) {\n"
+	(void)fputs(
+	    "if ($request_method = OPTIONS) {\n"
 	    "\t\t\t\tset $sent_allow \"GET, HEAD, OPTIONS\";\n\t\t\t\treturn 204;\n\t\t\t}\n"
-	    "\t\t\tif ($changes) {\n\t\t\t\treturn 405;\n\t\t\t}", out);
+	    "\t\t\tif ($changes) {\n\t\t\t\treturn 405;\n\t\t\t}",
+	    out);
 }
 
 static void
@@ -246,11 +253,12 @@ render_problems(FILE *out)
 	size_t count;
 	const struct problem *table = problem_table(&count);
 
-	(void)fputs("# Problems\n\n"
+	(void)fputs(
+	    "# Problems\n\n"
 	    "Every error is answered as `application/problem+json` ([RFC 9457]"
 	    "(https://www.rfc-editor.org/rfc/rfc9457)): `type`, `title`, `status`, `detail`, "
-	    "`trace_id`, and for bad input `errors: [{detail, pointer}]`. The server has a page for "
-	    "each `type`.\n\n"
+	    "`trace_id`, and for bad input `errors: [{detail, pointer}]`. The server has a page "
+	    "for each `type`.\n\n"
 	    "This page is made by `caredesk problems` from the table in `src/lib/problem.c`.\n\n"
 	    "| status | type | title | what it means and what to do |\n| --- | --- | --- | --- |\n",
 	    out);
@@ -279,17 +287,18 @@ put_advice(const char *advice, FILE *out)
 static void
 put_page(const struct problem *problem, FILE *out)
 {
-	(void)fprintf(out, "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"
-	    "<title>%s</title>\n</head>\n<body>\n<h1>%d %s</h1>\n<p>", problem->title,
-	    problem->status, problem->title);
+	(void)fprintf(out,
+	    "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"
+	    "<title>%s</title>\n</head>\n<body>\n<h1>%d %s</h1>\n<p>",
+	    problem->title, problem->status, problem->title);
 	put_advice(problem->advice, out);
 	(void)fputs("</p>\n</body>\n</html>\n", out);
 }
 
 /* A file written beside and renamed, so that nobody reads half of it. */
 static enum err
-replace_file(const char *name, enum err (*put)(const struct conf *, FILE *), const struct conf *conf,
-    const struct problem *problem)
+replace_file(const char *name, enum err (*put)(const struct conf *, FILE *),
+    const struct conf *conf, const struct problem *problem)
 {
 	FILE *out = fopen(RENDERED, "we");
 	enum err err = OK;

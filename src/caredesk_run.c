@@ -1,14 +1,16 @@
 /*
  * caredesk_run: starts each program by spawn-fcgi and multiwatch, then nginx, and watches them.
  *
- *	caredesk run ─┬─ multiwatch ─ coalesce		spawn-fcgi has bound the socket and become multiwatch,
- *	              ├─ multiwatch ─ health		so that it outlives a program that dies
+ *	caredesk run ─┬─ multiwatch ─ coalesce
+ *	              ├─ multiwatch ─ health
  *	              └─ nginx ─ nginx workers
+ *
+ * spawn-fcgi has bound each socket and become multiwatch, so that it outlives a program that dies.
  *
  * The working directory is the data folder, here and in every child, and every path below it is
  * relative: the folder may lie where only root can walk, while the programs and nginx's workers are
- * no longer root.  Nothing is left behind: each child leads a process group of its own and is told to
- * end when this process dies, whatever of.
+ * no longer root.  Nothing is left behind: each child leads a process group of its own and is told
+ *to end when this process dies, whatever of.
  */
 #include <arpa/inet.h>
 #include <dirent.h>
@@ -34,40 +36,42 @@
 #include "lib/programs.h"
 #include "lib/upstream.h"
 
-#define READY_WITHIN_US	(15 * CLOCK_SECOND_US)
-#define ASK_EVERY_MS	20
-#define ASK_WITHIN_US	(CLOCK_SECOND_US / 2)
-#define STOP_WITHIN_US	(18 * CLOCK_SECOND_US / 10)
-#define NGINX_FIRST_US	(11 * CLOCK_SECOND_US / 10)	/* the programs' stop begins after it */
-#define CHILDREN	(PROGRAM_COUNT + 1)
-#define NGINX		PROGRAM_COUNT
-#define RESTART_PAUSE_US	(CLOCK_SECOND_US / 10)
-#define LINE_MAX_BYTES	4096	/* nginx cuts its own at 2048 */
+#define READY_WITHIN_US (15 * CLOCK_SECOND_US)
+#define ASK_EVERY_MS 20
+#define ASK_WITHIN_US (CLOCK_SECOND_US / 2)
+#define STOP_WITHIN_US (18 * CLOCK_SECOND_US / 10)
+#define NGINX_FIRST_US (11 * CLOCK_SECOND_US / 10) /* the programs' stop begins after it */
+#define CHILDREN (PROGRAM_COUNT + 1)
+#define NGINX PROGRAM_COUNT
+#define RESTART_PAUSE_US (CLOCK_SECOND_US / 10)
+#define LINE_MAX_BYTES 4096 /* nginx cuts its own at 2048 */
 
 /* A program that dies within 100 ms of its start, 5 times in a row, is given up: at the start for
- * good, later for a pause.  spawn-fcgi looks for no program along PATH; env does.  What multiwatch says
- * is no JSON and goes where nginx's words go; sh gives the program the log, kept at descriptor 3. */
-#define LOG_FD		3
-#define MULTIWATCH	"/usr/bin/env", "multiwatch", "-f", "1", "-t", "100", "-r", "5", "--", \
-	"/bin/sh", "-c", "exec \"$0\" \"$@\" 2>&3 3>&-"
+ * good, later for a pause.  spawn-fcgi looks for no program along PATH; env does.  What multiwatch
+ * says is no JSON and goes where nginx's words go; sh gives the program the log, kept at
+ * descriptor 3. */
+#define LOG_FD 3
+#define MULTIWATCH \
+	"/usr/bin/env", "multiwatch", "-f", "1", "-t", "100", "-r", "5", "--", "/bin/sh", "-c", \
+	    "exec \"$0\" \"$@\" 2>&3 3>&-"
 
 struct child {
 	const char *name;
-	pid_t pid;	/* 0 once it has ended */
-	int64_t again_us;	/* when it may be started anew */
+	pid_t pid; /* 0 once it has ended */
+	int64_t again_us; /* when it may be started anew */
 };
 
 struct house {
 	const struct conf *conf;
-	char config_file[PATH_MAX];	/* full; empty for the defaults */
+	char config_file[PATH_MAX]; /* full; empty for the defaults */
 	char program_dir[PATH_MAX];
 	struct child children[CHILDREN];
 	bool ready;
 	int lock_fd, signal_fd;
-	int said_fds[2];	/* a pipe: what nginx and multiwatch say on standard error */
+	int said_fds[2]; /* a pipe: what nginx and multiwatch say on standard error */
 	size_t line_used;
 	char line[LINE_MAX_BYTES];
-	char nginx_error[LINE_MAX_BYTES];	/* its last line of level error or worse */
+	char nginx_error[LINE_MAX_BYTES]; /* its last line of level error or worse */
 };
 
 /* Beside this executable as built, or where make install has put them. */
@@ -120,12 +124,13 @@ check_ours(const char *name)
 			break;
 	ours = ours || entry == NULL;
 	(void)closedir(folder);
-	return ours ? OK : fail(ERR_INPUT, "data folder %s: is not empty, and not one of caredesk's",
-	    name);
+	return ours
+	    ? OK
+	    : fail(ERR_INPUT, "data folder %s: is not empty, and not one of caredesk's", name);
 }
 
-/* Started by root, the folders stay root's, and the user's group may only look: what root writes, or
- * has nginx's master open, must not lie where the user could put a link instead. */
+/* Started by root, the folders stay root's, and the user's group may only look: what root writes,
+ * or has nginx's master open, must not lie where the user could put a link instead. */
 static enum err
 make_tree(const char *user)
 {
@@ -135,11 +140,13 @@ make_tree(const char *user)
 	struct passwd entry, *found = NULL;
 	bool root = geteuid() == 0;
 
-	if (root && (getpwnam_r(user, &entry, buffer, sizeof(buffer), &found) != 0 || found == NULL))
+	if (root &&
+	    (getpwnam_r(user, &entry, buffer, sizeof(buffer), &found) != 0 || found == NULL))
 		return fail(ERR_INPUT, "user %s does not exist", user);
 	for (size_t i = 0; i < sizeof(folders) / sizeof(folders[0]); i++) {
 		if ((mkdir(folders[i], 0700) != 0 && errno != EEXIST) ||
-		    (root && (chown(folders[i], 0, found->pw_gid) != 0 || chmod(folders[i], 0750) != 0)))
+		    (root &&
+			(chown(folders[i], 0, found->pw_gid) != 0 || chmod(folders[i], 0750) != 0)))
 			return fail(ERR_INPUT, "data folder, %s: %m", folders[i]);
 	}
 	return OK;
@@ -172,8 +179,8 @@ check_free(const char *host, int64_t port)
 	struct sockaddr_in v4 = { .sin_family = AF_INET, .sin_port = htons((uint16_t)port) };
 	struct sockaddr_in6 v6 = { .sin6_family = AF_INET6, .sin6_port = htons((uint16_t)port) };
 	bool is_v4 = inet_pton(AF_INET, host, &v4.sin_addr) == 1;
-	const struct sockaddr *address = is_v4 ? (const struct sockaddr *)&v4 :
-	    (const struct sockaddr *)&v6;
+	const struct sockaddr *address =
+	    is_v4 ? (const struct sockaddr *)&v4 : (const struct sockaddr *)&v6;
 	int fd, yes = 1;
 	enum err err = OK;
 
@@ -225,7 +232,7 @@ start(struct house *house, size_t i, const char *name, char *const *argv)
 			_exit(EXIT_FAILURE);
 		become(argv, house->said_fds[1]);
 	}
-	(void)setpgid(child->pid, child->pid);	/* whoever comes first */
+	(void)setpgid(child->pid, child->pid); /* whoever comes first */
 	return OK;
 }
 
@@ -234,8 +241,8 @@ start_program(struct house *house, size_t i)
 {
 	char socket[64], path[PATH_MAX + 64];
 	char *argv[40] = { "spawn-fcgi", "-n", "-b", "1024", "-M", "0600", "-s", socket };
-	char *watched[] = { "--", MULTIWATCH, path, "--listen", (char *)(uintptr_t)house->conf->listen,
-		"--data", "." };
+	char *watched[] = { "--", MULTIWATCH, path, "--listen",
+		(char *)(uintptr_t)house->conf->listen, "--data", "." };
 	size_t n = 8;
 
 	(void)snprintf(socket, sizeof(socket), PROGRAM_SOCKET_FORMAT, program_names[i]);
@@ -258,7 +265,7 @@ start_nginx(struct house *house)
 {
 	char *argv[] = { "nginx", "-e", "stderr", "-p", "./", "-c", "nginx.conf", NULL };
 
-	(void)unlink(HTTP_SOCKET);	/* of one that was killed: nginx would not bind */
+	(void)unlink(HTTP_SOCKET); /* of one that was killed: nginx would not bind */
 	return start(house, NGINX, "nginx", argv);
 }
 
@@ -269,7 +276,7 @@ relay_line(struct house *house, char *line)
 {
 	bool error = strstr(line, "[error]") != NULL || strstr(line, "[crit]") != NULL ||
 	    strstr(line, "[alert]") != NULL || strstr(line, "[emerg]") != NULL;
-	bool nginx = line[0] >= '0' && line[0] <= '9';	/* begins with the date */
+	bool nginx = line[0] >= '0' && line[0] <= '9'; /* begins with the date */
 
 	line[strcspn(line, "?")] = '\0';
 	log_event(error ? LOG_ERROR : LOG_WARNING, nginx ? "nginx" : "multiwatch", "%s", line);
@@ -305,8 +312,8 @@ relay(struct house *house)
 }
 
 /* Collects the dead.  Whoever outlives our own child among them goes with it: nginx's workers, a
- * program without its watcher.  The first child that nobody told to end is an error, but for a watcher
- * once all is ready: that is started anew. */
+ * program without its watcher.  The first child that nobody told to end is an error, but for a
+ * watcher once all is ready: that is started anew. */
 static enum err
 reap(struct house *house)
 {
@@ -325,7 +332,8 @@ reap(struct house *house)
 				;
 			if (err == OK && (i == NGINX || !house->ready))
 				err = fail(ERR_INTERNAL, "%s has ended by itself (%s %d)%s%s",
-				    house->children[i].name, WIFEXITED(status) ? "exit status" : "signal",
+				    house->children[i].name,
+				    WIFEXITED(status) ? "exit status" : "signal",
 				    WIFEXITED(status) ? WEXITSTATUS(status) : WTERMSIG(status),
 				    i == NGINX ? ": " : "; its log line says why",
 				    i == NGINX ? house->nginx_error : "");
@@ -370,7 +378,7 @@ ask_all(struct upstream_call *calls, bool *ready)
 	for (size_t i = 0; i < PROGRAM_COUNT; i++) {
 		*ready &= calls[i].outcome == UPSTREAM_ANSWERED &&
 		    (calls[i].status == 200 || calls[i].status == 503);
-		upstream_settle(&calls[i], UPSTREAM_ANSWERED);	/* not yet is no failure */
+		upstream_settle(&calls[i], UPSTREAM_ANSWERED); /* not yet is no failure */
 	}
 	return OK;
 }
@@ -389,7 +397,8 @@ await_answers(struct house *house, struct upstream_call *calls, bool *stop)
 		if (!ready && clock_monotonic_us() > until_us) {
 			for (size_t i = 0; i < PROGRAM_COUNT; i++)
 				if (calls[i].status != 200 && calls[i].status != 503)
-					return fail(ERR_INTERNAL, "%s does not answer", program_names[i]);
+					return fail(
+					    ERR_INTERNAL, "%s does not answer", program_names[i]);
 		}
 	}
 	return OK;
@@ -405,10 +414,13 @@ await_ready(struct house *house, bool *stop)
 	enum err err = OK;
 
 	for (size_t i = 0; i < PROGRAM_COUNT && err == OK; i++) {
-		(void)snprintf(urls[i], sizeof(urls[i]), "http://localhost/healthz/%s",
-		    program_names[i]);
-		configs[i] = (struct upstream_config){ .name = program_names[i], .url = urls[i],
-			.socket = HTTP_SOCKET, .max_in_flight = 1, .circuit_failures = UINT32_MAX };
+		(void)snprintf(
+		    urls[i], sizeof(urls[i]), "http://localhost/healthz/%s", program_names[i]);
+		configs[i] = (struct upstream_config){ .name = program_names[i],
+			.url = urls[i],
+			.socket = HTTP_SOCKET,
+			.max_in_flight = 1,
+			.circuit_failures = UINT32_MAX };
 		err = upstream_open(&configs[i], &calls[i].upstream);
 	}
 	if (err == OK)
@@ -450,7 +462,8 @@ stop_all(struct house *house)
 	if (house->children[NGINX].pid != 0)
 		(void)kill(house->children[NGINX].pid, SIGQUIT);
 	while (any_alive(house) && now_us - begin_us < STOP_WITHIN_US) {
-		if (!told && (house->children[NGINX].pid == 0 || now_us - begin_us > NGINX_FIRST_US)) {
+		if (!told &&
+		    (house->children[NGINX].pid == 0 || now_us - begin_us > NGINX_FIRST_US)) {
 			signal_programs(house, SIGTERM);
 			told = true;
 		}

@@ -14,8 +14,9 @@
 #include "lib/text.h"
 #include "lib/upstream.h"
 
-#define AMOUNT_MAX	INT64_C(100000000000)	/* cents; the sum of a thousand of them is far from int64 */
-#define MEMBER_ID_MAX	256			/* bytes, decoded */
+#define AMOUNT_MAX \
+	INT64_C(100000000000) /* cents; the sum of a thousand of them is far from int64 */
+#define MEMBER_ID_MAX 256 /* bytes, decoded */
 
 static const struct conf *conf;
 static struct upstream_config *configs;
@@ -27,10 +28,10 @@ struct round {
 	const struct conf_method *method;
 	size_t required;
 	bool explain;
-	struct upstream_call *calls;	/* one for each upstream, in the configuration's order */
-	struct coalesce_answer *answers;	/* likewise; those of calls that were answered count */
+	struct upstream_call *calls; /* one for each upstream, in the configuration's order */
+	struct coalesce_answer *answers; /* likewise; those of calls that were answered count */
 	size_t answered, unknown;
-	int64_t *columns[FIELD_MAX];	/* the values of each field, answered ones only */
+	int64_t *columns[FIELD_MAX]; /* the values of each field, answered ones only */
 };
 
 static int
@@ -182,7 +183,7 @@ coalesce_judge(long status, const char *body, size_t n, struct coalesce_answer *
 			outcome = UPSTREAM_ANSWERED;
 		jsonr_close(&root);
 	}
-	err_clear();	/* what is wrong with an upstream is no fault of the client's request */
+	err_clear(); /* what is wrong with an upstream is no fault of the client's request */
 	return outcome;
 }
 
@@ -244,7 +245,8 @@ judge_all(struct round *round)
 		enum upstream_outcome verdict = call->outcome;
 
 		if (verdict == UPSTREAM_ANSWERED)
-			verdict = coalesce_judge(call->status, call->body, call->n, &round->answers[i]);
+			verdict =
+			    coalesce_judge(call->status, call->body, call->n, &round->answers[i]);
 		upstream_settle(call, verdict);
 		if (call->outcome == UPSTREAM_ANSWERED) {
 			for (int f = 0; f < FIELD_MAX; f++)
@@ -316,8 +318,9 @@ put_spread(struct jsonw *w, const struct round *round)
 {
 	jsonw_object_begin(w, "spread");
 	for (int f = 0; f < FIELD_MAX; f++)
-		jsonw_int(w, conf_field_names[f], merge_max(round->columns[f], round->answered) -
-		    merge_min(round->columns[f], round->answered));
+		jsonw_int(w, conf_field_names[f],
+		    merge_max(round->columns[f], round->answered) -
+			merge_min(round->columns[f], round->answered));
 	jsonw_object_end(w);
 }
 
@@ -330,7 +333,7 @@ allow_caching(const struct round *round, struct response *res)
 	char value[80];
 
 	if (age == 0 || round->answered + round->unknown < upstream_count)
-		return OK;	/* no-store, as every answer begins */
+		return OK; /* no-store, as every answer begins */
 	(void)snprintf(value, sizeof(value), "max-age=%lld, stale-while-revalidate=%lld", age, age);
 	return response_field(res, "Cache-Control", value);
 }
@@ -342,7 +345,8 @@ put_answer(const struct round *round, struct response *res)
 	struct jsonw w;
 	enum err err;
 
-	coalesce_merge(round->method, (int64_t **)(uintptr_t)round->columns, round->answered, &merged);
+	coalesce_merge(
+	    round->method, (int64_t **)(uintptr_t)round->columns, round->answered, &merged);
 	response_begin(res, 200, "application/json");
 	if ((err = allow_caching(round, res)) != OK)
 		return err;
@@ -431,8 +435,8 @@ coalesce_health(struct request *req, struct response *res)
 	for (size_t i = 0; i < upstream_count; i++)
 		closed += strcmp(upstream_state(upstreams[i]).circuit, "closed") == 0;
 	if (closed == 0)
-		return problem_send(req, res, fail(ERR_BUSY, "no insurer can be asked"),
-		    put_upstreams, NULL);
+		return problem_send(
+		    req, res, fail(ERR_BUSY, "no insurer can be asked"), put_upstreams, NULL);
 	response_begin(res, 200, "application/json");
 	jsonw_open(&w, response_write, res);
 	jsonw_object_begin(&w, NULL);
@@ -481,7 +485,7 @@ coalesce_close(void)
 static const struct route routes[] = {
 	{ METHOD_GET, "/api/coalescence/{method}", ROLES_ALL, coalesce_get, NULL },
 	{ METHOD_GET, "/healthz/coalesce", ROLES_ANYONE, coalesce_health, NULL },
-	{ 0 }
+	{ 0 },
 };
 
 const struct program program = { "coalesce", routes, coalesce_open, coalesce_close };

@@ -12,8 +12,8 @@
 #include "lib/serve.h"
 #include "lib/upstream.h"
 
-#define DEADLINE_US	CLOCK_SECOND_US
-#define URL_PREFIX	"http://localhost/healthz/"
+#define DEADLINE_US CLOCK_SECOND_US
+#define URL_PREFIX "http://localhost/healthz/"
 
 static struct upstream_config configs[PROGRAM_COUNT];
 static struct upstream *programs[PROGRAM_COUNT];
@@ -120,7 +120,7 @@ health_open(const struct conf *conf)
 			.url = urls[i],
 			.socket = HTTP_SOCKET,
 			.max_in_flight = 64,
-			.circuit_failures = UINT32_MAX,	/* always asked anew */
+			.circuit_failures = UINT32_MAX, /* always asked anew */
 			.circuit_pause_us = CLOCK_SECOND_US,
 		};
 		err = upstream_open(&configs[i], &programs[i]);
@@ -138,7 +138,7 @@ health_close(void)
 static const struct route routes[] = {
 	{ METHOD_GET, "/healthz", ROLES_ANYONE, health_all, NULL },
 	{ METHOD_GET, "/healthz/health", ROLES_ANYONE, health_own, NULL },
-	{ 0 }
+	{ 0 },
 };
 
 const struct program program = { "health", routes, health_open, health_close };

@@ -20,7 +20,8 @@ usage(FILE *out)
 	    "Usage: %s [--config FILE] [--listen ADDRESS:PORT] [--data DIR]\n"
 	    "A program of caredesk, started by spawn-fcgi (see caredesk(1)) or as CGI.\n"
 	    "  --routes   list what it answers: method, path, roles\n"
-	    "  --version  --help\n", program.name);
+	    "  --version  --help\n",
+	    program.name);
 }
 
 /* Gives up root for good. */
@@ -78,7 +79,7 @@ main(int argc, char **argv)
 		{ "routes", no_argument, NULL, 'r' },
 		{ "version", no_argument, NULL, 'v' },
 		{ "help", no_argument, NULL, 'h' },
-		{ 0 }
+		{ 0 },
 	};
 	struct conf_options options = { 0 };
 	int option;

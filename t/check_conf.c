@@ -53,8 +53,9 @@ check_defaults(const struct conf *conf)
 START_TEST(an_empty_file_gives_the_defaults_and_demo_upstreams)
 {
 	static const char *const empty[] = { "", "\n\n", "# nothing\n", "{}", "---\n{}\n...\n",
-		"%YAML 1.1\n---\n{}\n", "coalesce: {}\n",
-		"coalesce: {upstreams: [], methods: []}\n", "\xef\xbb\xbf{}\n" };
+		"%YAML 1.1\n---\n{}\n", "coalesce: {}\n", "---\n", "coalesce:\n  # methods: []\n",
+		"data:\nlisten:\n", "coalesce: {upstreams: [], methods: []}\n",
+		"\xef\xbb\xbf{}\n" };
 	static const char *const names[] = { "alpha", "beta", "gamma" };
 
 	for (size_t i = 0; i < COUNT(empty); i++) {
@@ -208,7 +209,7 @@ static const struct {
 	{ "listen: {x: y}\n", "f.yaml:1: listen must be a text" },
 	{ "user: [x]\n", "f.yaml:1: user must be a word" },
 	{ "coalesce: 5\n", "f.yaml:1: coalesce must be a mapping" },
-	{ "coalesce:\n", "f.yaml:1: coalesce must be a mapping" },
+	{ "coalesce: ''\n", "f.yaml:1: coalesce must be a mapping" },
 	{ "coalesce: []\n", "f.yaml:1: coalesce must be a mapping" },
 	{ "coalesce:\n  deadline_ms: [5]\n", "f.yaml:2: deadline_ms must be a number" },
 	{ "coalesce:\n  upstreams: x\n", "f.yaml:2: upstreams must be a list" },
@@ -222,7 +223,7 @@ static const struct {
 	{ "data: x\n{a: b}: c\n", "f.yaml:2: a key must be a word" },
 	/* Texts and words. */
 	{ "listen: ''\n", "f.yaml:1: listen must have 3..64 bytes" },
-	{ "data:\n", "f.yaml:1: data must have 1..1024 bytes" },
+	{ "data: ''\n", "f.yaml:1: data must have 1..1024 bytes" },
 	{ "data: \"a\\nb\"\n", "f.yaml:1: data must not hold control characters" },
 	{ "data: \"a\\x7f\"\n", "f.yaml:1: data must not hold control characters" },
 	{ "data: \"a\\0b\"\n", "f.yaml:1: data must not hold a NUL" },

@@ -5,7 +5,7 @@ build=${CAREDESK_BUILD:-$source/build}
 
 n=0
 for target in "$build"/fuzz_*; do
-	[ -f "$target" ] && [ -x "$target" ] || continue
+	[[ -f $target && -x $target ]] || continue
 	name=$(basename "$target")
 	name=${name#fuzz_}
 	n=$((n + 1))

@@ -30,7 +30,8 @@ next_line(void)
 	ck_assert_uint_le(n, LOG_LINE_MAX);
 	ck_assert(line[n - 1] == '\n');
 	for (size_t i = 0; i + 1 < n; i++)
-		ck_assert_int_ge((unsigned char)line[i], ' ');
+		if ((unsigned char)line[i] < ' ')
+			ck_abort_msg("byte %zu is a control byte", i);
 	ck_assert(text_utf8_valid(line, n));
 	json_tokener_set_flags(tokener, JSON_TOKENER_STRICT | JSON_TOKENER_VALIDATE_UTF8);
 	root = json_tokener_parse_ex(tokener, line, (int)n);

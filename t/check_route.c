@@ -428,7 +428,8 @@ START_TEST(an_answer_that_cannot_be_given_whole_is_cut)
 	ck_assert(!whole);
 	ck_assert_int_eq(status(), 200);
 	ck_assert_ptr_null(strstr(client.bytes, "problem"));
-	ck_assert_ptr_nonnull(strstr(line, "\"status\":499,"));
+	ck_assert_ptr_nonnull(strstr(line, "\"status\":500,"));
+	ck_assert_ptr_nonnull(strstr(line, "\"level\":\"error\""));
 	ck_assert_ptr_nonnull(strstr(line, "\"detail\":\"the disk broke\""));
 	run("GET", "/gone");
 	ck_assert(!whole);

@@ -620,30 +620,38 @@ START_TEST(after_the_pause_one_call_is_let_through_and_its_success_closes_the_ci
 }
 END_TEST
 
-START_TEST(each_failed_probe_doubles_the_pause_and_a_success_resets_it)
+/* Opens the circuit; then so many probes fail. */
+static void
+fail_probes(int count)
+{
+	ask_in_vain();
+	ck_assert_str_eq(upstream_state(up).circuit, "open");
+	for (int i = 0; i < count; i++) {
+		struct upstream_call probe = ask_until_probe();
+
+		upstream_settle(&probe, UPSTREAM_TIMEOUT);
+		ck_assert_str_eq(upstream_state(up).circuit, "open");
+	}
+}
+
+START_TEST(each_failed_probe_doubles_the_pause)
 {
 	const int64_t pause_us = 20 * CLOCK_MS_US;
-	struct upstream_call probe;
 	int64_t since_us;
 
 	begin();
 	config.circuit_failures = 1;
 	config.circuit_pause_us = pause_us;
 	reopen();
-	for (int again = 0; again < 2; again++) {
+	since_us = clock_monotonic_us();
+	ask_in_vain();
+	for (int64_t factor = 1; factor <= 16; factor *= 2) {
+		struct upstream_call probe = ask_until_probe();
+
+		/* A slow machine makes it later, never earlier. */
+		ck_assert_int_ge(clock_monotonic_us() - since_us, factor * pause_us);
 		since_us = clock_monotonic_us();
-		ask_in_vain();
-		for (int64_t factor = 1; factor <= 4; factor *= 2) {
-			probe = ask_until_probe();
-			/* A slow machine makes it later, never earlier. */
-			ck_assert_int_ge(clock_monotonic_us() - since_us, factor * pause_us);
-			since_us = clock_monotonic_us();
-			upstream_settle(&probe, UPSTREAM_TIMEOUT);
-			ck_assert_str_eq(upstream_state(up).circuit, "open");
-		}
-		probe = ask_until_probe();
-		upstream_settle(&probe, UPSTREAM_ANSWERED);
-		ck_assert_str_eq(upstream_state(up).circuit, "closed");
+		upstream_settle(&probe, UPSTREAM_TIMEOUT);
 	}
 	end();
 }
@@ -655,12 +663,25 @@ START_TEST(the_pause_stops_growing)
 	config.circuit_failures = 1;
 	config.circuit_pause_us = CLOCK_MS_US;
 	reopen();
-	ask_in_vain();
-	/* Without its bound the last of these pauses would be six days. */
-	for (int i = 0; i < 30; i++) {
+	fail_probes(30); /* without its bound the last of these pauses would be six days */
+	end();
+}
+END_TEST
+
+START_TEST(a_success_makes_the_pause_short_again)
+{
+	begin();
+	config.circuit_failures = 1;
+	config.circuit_pause_us = 10 * CLOCK_MS_US;
+	reopen();
+	fail_probes(5);
+	/* With the pause that this has come to, what follows would take longer than a test may. */
+	for (int i = 0; i < 220; i++) {
 		struct upstream_call probe = ask_until_probe();
 
-		upstream_settle(&probe, UPSTREAM_BROKEN);
+		upstream_settle(&probe, UPSTREAM_ANSWERED);
+		ck_assert_str_eq(upstream_state(up).circuit, "closed");
+		fail_probes(0);
 	}
 	end();
 }
@@ -771,8 +792,8 @@ CHECK_MAIN(upstream,
 	a_circuit_opens_after_so_many_failures_and_then_sends_nothing,
 	a_success_between_failures_begins_the_count_anew,
 	after_the_pause_one_call_is_let_through_and_its_success_closes_the_circuit,
-	each_failed_probe_doubles_the_pause_and_a_success_resets_it, the_pause_stops_growing,
-	more_calls_in_flight_than_allowed_are_not_sent,
+	each_failed_probe_doubles_the_pause, the_pause_stops_growing,
+	a_success_makes_the_pause_short_again, more_calls_in_flight_than_allowed_are_not_sent,
 	a_name_may_lead_to_a_private_address_only_where_that_is_said,
 	a_private_address_that_the_url_itself_names_is_meant,
 	a_url_that_is_not_usable_is_refused_with_words,

@@ -6,10 +6,10 @@
 
 #include "lib/text.h"
 
-#define YEAR_MIN	1970
-#define YEAR_MAX	9999
-#define END_US		(INT64_C(253402300800) * CLOCK_SECOND_US)	/* the first of 10000 */
-#define OFFSET_MAX_MIN	(14 * 60)	/* no place on earth is further from UTC */
+#define YEAR_MIN 1970
+#define YEAR_MAX 9999
+#define END_US (INT64_C(253402300800) * CLOCK_SECOND_US) /* the first of 10000 */
+#define OFFSET_MAX_MIN (14 * 60) /* no place on earth is further from UTC */
 
 static int64_t
 read_clock(clockid_t id)
@@ -189,11 +189,13 @@ clock_parse(const char *s, size_t n, int64_t *us)
 	    !take_offset(&c, &offset_min) || c.n != 0)
 		goto bad;
 	at = timegm(&tm) * CLOCK_SECOND_US + fraction_us - offset_min * 60 * CLOCK_SECOND_US;
-	if (at < 0 || at >= END_US)	/* by its offset, or a leap second */
+	if (at < 0 || at >= END_US) /* by its offset, or a leap second */
 		goto bad;
 	*us = at;
 	return OK;
 bad:
-	return fail(ERR_INPUT, "must be a date and time as in RFC 3339, "
-	    "such as 2026-11-21T04:18:58Z, of the years %d..%d", YEAR_MIN, YEAR_MAX);
+	return fail(ERR_INPUT,
+	    "must be a date and time as in RFC 3339, "
+	    "such as 2026-11-21T04:18:58Z, of the years %d..%d",
+	    YEAR_MIN, YEAR_MAX);
 }

@@ -15,10 +15,10 @@
 
 #include "lib/err.h"
 
-#define CLOCK_TEXT_SIZE	28	/* 2026-11-21T04:18:58.123456Z and a NUL */
-#define CLOCK_HTTP_SIZE	30	/* Sat, 21 Nov 2026 04:18:58 GMT and a NUL */
-#define CLOCK_SECOND_US	INT64_C(1000000)
-#define CLOCK_MS_US	INT64_C(1000)
+#define CLOCK_TEXT_SIZE 28 /* 2026-11-21T04:18:58.123456Z and a NUL */
+#define CLOCK_HTTP_SIZE 30 /* Sat, 21 Nov 2026 04:18:58 GMT and a NUL */
+#define CLOCK_SECOND_US INT64_C(1000000)
+#define CLOCK_MS_US INT64_C(1000)
 
 int64_t clock_now_us(void);
 int64_t clock_monotonic_us(void);

@@ -21,20 +21,20 @@ struct key {
 	enum kind kind;
 	bool required;
 	size_t offset;
-	int64_t min, max;	/* of a number; bytes of a text; items of a list */
-	int64_t number;		/* default */
-	const char *text;	/* default */
+	int64_t min, max; /* of a number; bytes of a text; items of a list */
+	int64_t number; /* default */
+	const char *text; /* default */
 	const char *const *choices;
-	const struct key *keys;	/* of a group, or of each item of a list */
+	const struct key *keys; /* of a group, or of each item of a list */
 	size_t item_size;
 	const char *help;
 };
 
-#define NAME_MAX_BYTES	64
-#define URL_MAX_BYTES	1024
-#define ITEMS_MAX	1000
+#define NAME_MAX_BYTES 64
+#define URL_MAX_BYTES 1024
+#define ITEMS_MAX 1000
 
-#define AT(type, member)	.offset = offsetof(struct type, member)
+#define AT(type, member) .offset = offsetof(struct type, member)
 
 static const struct key upstream_keys[] = {
 	{ "name", KIND_WORD, true, AT(conf_upstream, name), .min = 1, .max = NAME_MAX_BYTES,
@@ -43,18 +43,21 @@ static const struct key upstream_keys[] = {
 	    .help = "http or https; member_id=ID is added to its query" },
 	{ "ca_file", KIND_TEXT, false, AT(conf_upstream, ca_file), .min = 1, .max = 1024,
 	    .help = "authorities (PEM, full path) to trust for https instead of the system's" },
-	{ "max_in_flight", KIND_NUMBER, false, AT(conf_upstream, max_in_flight), .min = 1, .max = 480,
-	    .number = 256, .help = "calls at once; one more fails at once" },
+	{ "max_in_flight", KIND_NUMBER, false, AT(conf_upstream, max_in_flight), .min = 1,
+	    .max = 480, .number = 256, .help = "calls at once; one more fails at once" },
 	{ "private_network", KIND_FLAG, false, AT(conf_upstream, private_network),
 	    .help = "its name may resolve to a private or loopback address" },
-	{ 0 }
+	{ 0 },
 };
 
-#define MERGE_KEY(field, index)								\
-	{ field, KIND_CHOICE, true, AT(conf_method, merge[index]), .choices = merge_names,	\
-	    .help = "how the upstreams' values become one" },				\
-	{ field "_at_most", KIND_CHOICE, false, AT(conf_method, at_most[index]),		\
-	    .choices = conf_field_names, .number = -1, .help = "never above that merged field" }
+#define MERGE_KEY(field, index) \
+	{ field, KIND_CHOICE, true, AT(conf_method, merge[index]), .choices = merge_names, \
+		.help = "how the upstreams' values become one" }, \
+	{ \
+		field "_at_most", KIND_CHOICE, false, AT(conf_method, at_most[index]), \
+		    .choices = conf_field_names, .number = -1, \
+		    .help = "never above that merged field" \
+	}
 
 static const struct key method_keys[] = {
 	{ "name", KIND_WORD, true, AT(conf_method, name), .min = 1, .max = NAME_MAX_BYTES,
@@ -62,15 +65,16 @@ static const struct key method_keys[] = {
 	MERGE_KEY("oop_max", FIELD_OOP_MAX),
 	MERGE_KEY("remaining_oop_max", FIELD_REMAINING_OOP_MAX),
 	MERGE_KEY("copay", FIELD_COPAY),
-	{ 0 }
+	{ 0 },
 };
 
 static const struct key coalesce_keys[] = {
 	{ "upstreams", KIND_LIST, false, AT(conf, coalesce.upstreams), .max = ITEMS_MAX,
 	    .keys = upstream_keys, .item_size = sizeof(struct conf_upstream),
 	    .help = "the insurers; without any, three demo insurers are served on the loopback" },
-	{ "deadline_ms", KIND_NUMBER, false, AT(conf, coalesce.deadline_ms), .min = 10, .max = 60000,
-	    .number = 2000, .help = "the longest that a caller waits for all upstreams together" },
+	{ "deadline_ms", KIND_NUMBER, false, AT(conf, coalesce.deadline_ms), .min = 10,
+	    .max = 60000, .number = 2000,
+	    .help = "the longest that a caller waits for all upstreams together" },
 	{ "max_age_s", KIND_NUMBER, false, AT(conf, coalesce.max_age_s), .max = 86400, .number = 5,
 	    .help = "how long a whole answer may be cached; 0 is not at all" },
 	{ "circuit_failures", KIND_NUMBER, false, AT(conf, coalesce.circuit_failures), .min = 1,
@@ -81,19 +85,20 @@ static const struct key coalesce_keys[] = {
 	{ "methods", KIND_LIST, false, AT(conf, coalesce.methods), .max = ITEMS_MAX,
 	    .keys = method_keys, .item_size = sizeof(struct conf_method),
 	    .help = "methods beside the built-in default, max, min and avg" },
-	{ 0 }
+	{ 0 },
 };
 
 static const struct key top_keys[] = {
 	{ "listen", KIND_TEXT, false, AT(conf, listen), .min = 3, .max = CONF_HOST_MAX,
 	    .text = "127.0.0.1:8080",
-	    .help = "ADDRESS:PORT of nginx; a loopback address, as there is no access control yet" },
+	    .help =
+		"ADDRESS:PORT of nginx; a loopback address, as there is no access control yet" },
 	{ "data", KIND_TEXT, false, AT(conf, data), .min = 1, .max = 1024, .text = "var",
 	    .help = "folder of all that is written" },
 	{ "user", KIND_WORD, false, AT(conf, user), .min = 1, .max = 32, .text = "www-data",
 	    .help = "whom the programs and nginx's workers run as when started by root" },
 	{ "coalesce", KIND_GROUP, .keys = coalesce_keys, .help = "asking insurers" },
-	{ 0 }
+	{ 0 },
 };
 
 static const struct conf_method builtin_methods[] = {
@@ -103,7 +108,7 @@ static const struct conf_method builtin_methods[] = {
 	{ 0, "avg", { MERGE_AVG, MERGE_AVG, MERGE_AVG }, { -1, -1, -1 } },
 };
 
-#define BUILTINS	(sizeof(builtin_methods) / sizeof(builtin_methods[0]))
+#define BUILTINS (sizeof(builtin_methods) / sizeof(builtin_methods[0]))
 
 /* The file being read. */
 struct reader {
@@ -111,8 +116,8 @@ struct reader {
 	yaml_document_t *document;
 };
 
-static enum err read_keys(const struct reader *r, yaml_node_t *node, const struct key *keys,
-    char *into);
+static enum err read_keys(
+    const struct reader *r, yaml_node_t *node, const struct key *keys, char *into);
 
 static unsigned
 line_of(const yaml_node_t *node)
@@ -150,8 +155,8 @@ read_text(const struct reader *r, yaml_node_t *node, const struct key *key, char
 	if (strlen(text) != n)
 		return bad_value(r, node, key, "must not hold a NUL");
 	if (n < (size_t)key->min || n > (size_t)key->max) {
-		(void)snprintf(why, sizeof(why), "must have %d..%d bytes", (int)key->min,
-		    (int)key->max);
+		(void)snprintf(
+		    why, sizeof(why), "must have %d..%d bytes", (int)key->min, (int)key->max);
 		return bad_value(r, node, key, why);
 	}
 	if (key->kind == KIND_WORD && !is_word(text))
@@ -200,7 +205,8 @@ read_choice(const struct reader *r, yaml_node_t *node, const struct key *key, ch
 			memcpy(into, &i, sizeof(i));
 			return OK;
 		}
-		(void)snprintf(why + strlen(why), sizeof(why) - strlen(why), " %s", key->choices[i]);
+		(void)snprintf(
+		    why + strlen(why), sizeof(why) - strlen(why), " %s", key->choices[i]);
 	}
 	return bad_value(r, node, key, why);
 }
@@ -261,10 +267,20 @@ static const yaml_node_pair_t *
 find_pair(const struct reader *r, const yaml_node_t *node, const char *key)
 {
 	for (const yaml_node_pair_t *pair = node->data.mapping.pairs.start;
-	    pair < node->data.mapping.pairs.top; pair++)
+	     pair < node->data.mapping.pairs.top; pair++)
 		if (is_text(yaml_document_get_node(r->document, pair->key), key))
 			return pair;
 	return NULL;
+}
+
+/* NODE, unless nothing stands there, as where all below a key is commented out: then NULL. */
+static yaml_node_t *
+given(yaml_node_t *node)
+{
+	bool empty = node != NULL && node->type == YAML_SCALAR_NODE &&
+	    node->data.scalar.style == YAML_PLAIN_SCALAR_STYLE && node->data.scalar.length == 0;
+
+	return empty ? NULL : node;
 }
 
 /* The value of KEY in the mapping NODE, or NULL. */
@@ -273,7 +289,7 @@ find_value(const struct reader *r, const yaml_node_t *node, const char *key)
 {
 	const yaml_node_pair_t *pair = find_pair(r, node, key);
 
-	return pair == NULL ? NULL : yaml_document_get_node(r->document, pair->value);
+	return pair == NULL ? NULL : given(yaml_document_get_node(r->document, pair->value));
 }
 
 /* Every key of the mapping NODE is known and stands there once. */
@@ -281,21 +297,23 @@ static enum err
 check_names(const struct reader *r, yaml_node_t *node, const struct key *keys)
 {
 	for (yaml_node_pair_t *pair = node->data.mapping.pairs.start;
-	    pair < node->data.mapping.pairs.top; pair++) {
+	     pair < node->data.mapping.pairs.top; pair++) {
 		yaml_node_t *name = yaml_document_get_node(r->document, pair->key);
 		const struct key *key = keys;
 		const char *text;
 
 		if (name->type != YAML_SCALAR_NODE)
-			return fail(ERR_INPUT, "%s:%u: a key must be a word", r->name, line_of(name));
+			return fail(
+			    ERR_INPUT, "%s:%u: a key must be a word", r->name, line_of(name));
 		text = (const char *)name->data.scalar.value;
 		while (key->name != NULL && !is_text(name, key->name))
 			key++;
 		if (key->name == NULL)
-			return fail(ERR_INPUT, "%s:%u: unknown key %.64s", r->name, line_of(name),
-			    text);
+			return fail(
+			    ERR_INPUT, "%s:%u: unknown key %.64s", r->name, line_of(name), text);
 		if (find_pair(r, node, text) != pair)
-			return fail(ERR_INPUT, "%s:%u: %s is given twice", r->name, line_of(name), text);
+			return fail(
+			    ERR_INPUT, "%s:%u: %s is given twice", r->name, line_of(name), text);
 	}
 	return OK;
 }
@@ -347,8 +365,8 @@ check_listen(const char *where, struct conf *conf)
 	    conf->port < 1 || conf->port > 65535 || n >= sizeof(conf->host) ||
 	    (bracketed && (n < 2 || s[n - 1] != ']')))
 		goto bad;
-	(void)snprintf(conf->host, sizeof(conf->host), "%.*s", (int)(bracketed ? n - 2 : n),
-	    s + bracketed);
+	(void)snprintf(
+	    conf->host, sizeof(conf->host), "%.*s", (int)(bracketed ? n - 2 : n), s + bracketed);
 	if (bracketed && inet_pton(AF_INET6, conf->host, &v6) == 1)
 		loopback = IN6_IS_ADDR_LOOPBACK(&v6);
 	else if (!bracketed && inet_pton(AF_INET, conf->host, &v4) == 1)
@@ -356,11 +374,14 @@ check_listen(const char *where, struct conf *conf)
 	else
 		goto bad;
 	if (!loopback)
-		return fail(ERR_INPUT, "%s: listen %s is not a loopback address; without access "
-		    "control caredesk serves no other", where, s);
+		return fail(ERR_INPUT,
+		    "%s: listen %s is not a loopback address; without access "
+		    "control caredesk serves no other",
+		    where, s);
 	return OK;
 bad:
-	return fail(ERR_INPUT, "%s: listen %s must be ADDRESS:PORT, such as 127.0.0.1:8080", where, s);
+	return fail(
+	    ERR_INPUT, "%s: listen %s must be ADDRESS:PORT, such as 127.0.0.1:8080", where, s);
 }
 
 /* What the file can be blamed for; libcurl takes the URL apart again before it is used. */
@@ -375,16 +396,19 @@ check_upstreams(const char *name, const struct conf *conf)
 		size_t n;
 
 		if (strncmp(url, "http://", 7) != 0 && strncmp(url, "https://", 8) != 0)
-			return fail(ERR_INPUT, "%s:%u: url must begin with http:// or https://", name,
-			    line);
+			return fail(ERR_INPUT, "%s:%u: url must begin with http:// or https://",
+			    name, line);
 		n = strcspn(host + 3, "/?");
-		if (n == 0 || memchr(host + 3, '@', n) != NULL || strpbrk(url, "# \\\"<>{}") != NULL)
-			return fail(ERR_INPUT, "%s:%u: url must have a host, and neither a user, a "
-			    "fragment nor characters that need escaping", name, line);
+		if (n == 0 || memchr(host + 3, '@', n) != NULL ||
+		    strpbrk(url, "# \\\"<>{}") != NULL)
+			return fail(ERR_INPUT,
+			    "%s:%u: url must have a host, and neither a user, a "
+			    "fragment nor characters that need escaping",
+			    name, line);
 		for (size_t j = 0; j < i; j++)
 			if (strcmp(items[i].name, items[j].name) == 0)
-				return fail(ERR_INPUT, "%s:%u: there are two upstreams named %s", name,
-				    line, items[i].name);
+				return fail(ERR_INPUT, "%s:%u: there are two upstreams named %s",
+				    name, line, items[i].name);
 	}
 	return OK;
 }
@@ -411,13 +435,14 @@ check_methods(const char *name, const struct conf *conf)
 
 		for (size_t j = 0; j < i; j++)
 			if (strcmp(items[i].name, items[j].name) == 0)
-				return fail(ERR_INPUT, j < BUILTINS ?
-				    "%s:%u: the method %s is built in" :
-				    "%s:%u: there are two methods named %s", name, line, items[i].name);
+				return fail(ERR_INPUT,
+				    j < BUILTINS ? "%s:%u: the method %s is built in"
+						 : "%s:%u: there are two methods named %s",
+				    name, line, items[i].name);
 		for (int64_t field = 0; field < FIELD_MAX; field++)
 			if (has_cycle(&items[i], field))
-				return fail(ERR_INPUT, "%s:%u: the method %s bounds %s by itself", name,
-				    line, items[i].name, conf_field_names[field]);
+				return fail(ERR_INPUT, "%s:%u: the method %s bounds %s by itself",
+				    name, line, items[i].name, conf_field_names[field]);
 	}
 	return OK;
 }
@@ -503,7 +528,7 @@ parse_yaml(const char *bytes, size_t n, const char *name, yaml_document_t *docum
 static enum err
 fill(const struct reader *r, const struct conf_options *options, struct conf *conf)
 {
-	yaml_node_t *root = yaml_document_get_root_node(r->document), *listen = NULL;
+	yaml_node_t *root = given(yaml_document_get_root_node(r->document)), *listen = NULL;
 	char where[ERR_WORDS_MAX] = "--listen";
 	enum err err;
 
@@ -521,8 +546,7 @@ fill(const struct reader *r, const struct conf_options *options, struct conf *co
 		conf->data = options->data;
 	if ((err = check_listen(where, conf)) != OK ||
 	    (err = check_upstreams(r->name, conf)) != OK ||
-	    (err = add_builtin_methods(conf)) != OK ||
-	    (err = check_methods(r->name, conf)) != OK)
+	    (err = add_builtin_methods(conf)) != OK || (err = check_methods(r->name, conf)) != OK)
 		return err;
 	return add_demo_upstreams(conf);
 }
@@ -596,8 +620,8 @@ conf_load(const struct conf_options *options, struct conf **conf)
 	}
 	err = read_file(options->file != NULL ? options->file : CONF_FILE, &bytes, &n);
 	if (err == OK)
-		err = conf_parse(bytes, n, options->file != NULL ? options->file : CONF_FILE, options,
-		    conf);
+		err = conf_parse(
+		    bytes, n, options->file != NULL ? options->file : CONF_FILE, options, conf);
 	free(bytes);
 	return err;
 }
@@ -625,11 +649,15 @@ describe_keys(FILE *out, const struct key *keys, int indent)
 		if (keys->kind == KIND_NUMBER)
 			(void)fprintf(out, "%-15lld", (long long)keys->number);
 		else
-			(void)fprintf(out, "%-15s", keys->text != NULL ? keys->text :
-			    keys->kind == KIND_FLAG ? "false" : keys->required ? "(required)" : "");
+			(void)fprintf(out, "%-15s",
+			    keys->text != NULL            ? keys->text
+				: keys->kind == KIND_FLAG ? "false"
+				: keys->required          ? "(required)"
+							  : "");
 		(void)fprintf(out, " # %s", keys->help);
 		if (keys->kind == KIND_NUMBER)
-			(void)fprintf(out, " (%lld..%lld)", (long long)keys->min, (long long)keys->max);
+			(void)fprintf(
+			    out, " (%lld..%lld)", (long long)keys->min, (long long)keys->max);
 		for (size_t i = 0; keys->choices != NULL && keys->choices[i] != NULL; i++)
 			(void)fprintf(out, "%s%s", i == 0 ? ": " : ", ", keys->choices[i]);
 		(void)fprintf(out, "\n");

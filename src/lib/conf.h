@@ -2,8 +2,8 @@
  * conf: the configuration file (YAML 1.1, one document), read once and constant from then on.
  *
  * Every key has a default, so that no file at all runs.  An unknown key, a key given twice or a bad
- * value is refused with file, line and reason.  One table in conf.c says of each key its name, type, bounds,
- * default and meaning; conf_describe() prints it.
+ * value is refused with file, line and reason.  One table in conf.c says of each key its name,
+ * type, bounds, default and meaning; conf_describe() prints it.
  *
  * Read by libyaml.  Not libcyaml: its 1.3 tells the line of the key before, and knows neither
  * defaults nor bounds.
@@ -20,16 +20,16 @@
 
 #include "lib/err.h"
 
-#define CONF_FILE	"caredesk.yaml"	/* read from where we stand if no other is named */
-#define CONF_FILE_MAX	(1024 * 1024)
-#define CONF_HOST_MAX	64
-#define CONF_DEMOS	3
-#define CONF_LOCK_SHARE	20	/* nginx's cache may make a caller wait this part of deadline_ms */
+#define CONF_FILE "caredesk.yaml" /* read from where we stand if no other is named */
+#define CONF_FILE_MAX (1024 * 1024)
+#define CONF_HOST_MAX 64
+#define CONF_DEMOS 3
+#define CONF_LOCK_SHARE 20 /* nginx's cache may make a caller wait this part of deadline_ms */
 
 /* The fields that insurers answer with and that are merged, in this order everywhere. */
 enum conf_field { FIELD_OOP_MAX, FIELD_REMAINING_OOP_MAX, FIELD_COPAY, FIELD_MAX };
 
-extern const char *const conf_field_names[FIELD_MAX + 1];	/* NULL at the end */
+extern const char *const conf_field_names[FIELD_MAX + 1]; /* NULL at the end */
 
 /* How several values of a field become one. */
 enum conf_merge { MERGE_MAX, MERGE_MIN, MERGE_AVG, MERGE_MEDIAN, MERGE_FIRST, MERGE_MAJORITY };
@@ -37,9 +37,9 @@ enum conf_merge { MERGE_MAX, MERGE_MIN, MERGE_AVG, MERGE_MEDIAN, MERGE_FIRST, ME
 /* Lists: LINE comes first in each item, where it stands in the file (0: built in). */
 struct conf_upstream {
 	int64_t line;
-	const char *name;	/* a word: a-z, 0-9, - and _ */
-	const char *url;	/* http or https, without user, password and fragment */
-	const char *ca_file;	/* or NULL: the system's authorities */
+	const char *name; /* a word: a-z, 0-9, - and _ */
+	const char *url; /* http or https, without user, password and fragment */
+	const char *ca_file; /* or NULL: the system's authorities */
 	int64_t max_in_flight;
 	bool private_network;
 };
@@ -47,17 +47,17 @@ struct conf_upstream {
 struct conf_method {
 	int64_t line;
 	const char *name;
-	int64_t merge[FIELD_MAX];	/* enum conf_merge */
-	int64_t at_most[FIELD_MAX];	/* enum conf_field, or -1 for no bound; no cycles */
+	int64_t merge[FIELD_MAX]; /* enum conf_merge */
+	int64_t at_most[FIELD_MAX]; /* enum conf_field, or -1 for no bound; no cycles */
 };
 
 struct conf {
-	const char *listen;	/* as written */
-	char host[CONF_HOST_MAX];	/* without the brackets of IPv6 */
+	const char *listen; /* as written */
+	char host[CONF_HOST_MAX]; /* without the brackets of IPv6 */
 	int64_t port;
 	const char *data;
 	const char *user;
-	bool demo;		/* no upstreams are configured: those below are our own */
+	bool demo; /* no upstreams are configured: those below are our own */
 	int64_t demo_port;
 	struct {
 		int64_t deadline_ms;
@@ -69,7 +69,7 @@ struct conf {
 			size_t count;
 		} upstreams;
 		struct {
-			struct conf_method *items;	/* the built-in ones first */
+			struct conf_method *items; /* the built-in ones first */
 			size_t count;
 		} methods;
 	} coalesce;

@@ -5,7 +5,7 @@
 #define CAREDESK_EMBEDDED_H
 
 struct embedded {
-	const char *name;	/* without its folder; NULL ends a list */
+	const char *name; /* without its folder; NULL ends a list */
 	const char *text;
 };
 

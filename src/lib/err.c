@@ -10,7 +10,7 @@ static _Thread_local size_t field_count;
 enum err
 fail(enum err code, const char *fmt, ...)
 {
-	char next[ERR_WORDS_MAX];	/* the arguments may be the old words */
+	char next[ERR_WORDS_MAX]; /* the arguments may be the old words */
 	va_list ap;
 
 	va_start(ap, fmt);

@@ -18,34 +18,34 @@
 
 enum err {
 	OK = 0,
-	ERR_INPUT,		/* 400: unreadable or invalid input */
-	ERR_UNAUTHORIZED,	/* 401 */
-	ERR_FORBIDDEN,		/* 403 */
-	ERR_NOT_FOUND,		/* 404 */
-	ERR_METHOD,		/* 405 */
-	ERR_NOT_ACCEPTABLE,	/* 406 */
-	ERR_CLIENT_TIMEOUT,	/* 408 */
-	ERR_CONFLICT,		/* 409: against what is stored */
-	ERR_LENGTH_REQUIRED,	/* 411 */
-	ERR_PRECONDITION,	/* 412 */
-	ERR_TOO_LARGE,		/* 413 */
-	ERR_URI_TOO_LONG,	/* 414 */
-	ERR_MEDIA_TYPE,		/* 415 */
-	ERR_KEY_REUSED,		/* 422: an Idempotency-Key with another body */
-	ERR_RATE,		/* 429 */
-	ERR_HEADERS_TOO_LARGE,	/* 431 */
-	ERR_INTERNAL,		/* 500: our fault */
-	ERR_NOT_IMPLEMENTED,	/* 501 */
-	ERR_UPSTREAM,		/* 502 */
-	ERR_BUSY,		/* 503: try again */
-	ERR_UPSTREAM_TIMEOUT,	/* 504 */
-	ERR_HTTP_VERSION,	/* 505 */
-	ERR_GONE,		/* the client left: nobody to answer; never becomes a status */
+	ERR_INPUT, /* 400: unreadable or invalid input */
+	ERR_UNAUTHORIZED, /* 401 */
+	ERR_FORBIDDEN, /* 403 */
+	ERR_NOT_FOUND, /* 404 */
+	ERR_METHOD, /* 405 */
+	ERR_NOT_ACCEPTABLE, /* 406 */
+	ERR_CLIENT_TIMEOUT, /* 408 */
+	ERR_CONFLICT, /* 409: against what is stored */
+	ERR_LENGTH_REQUIRED, /* 411 */
+	ERR_PRECONDITION, /* 412 */
+	ERR_TOO_LARGE, /* 413 */
+	ERR_URI_TOO_LONG, /* 414 */
+	ERR_MEDIA_TYPE, /* 415 */
+	ERR_KEY_REUSED, /* 422: an Idempotency-Key with another body */
+	ERR_RATE, /* 429 */
+	ERR_HEADERS_TOO_LARGE, /* 431 */
+	ERR_INTERNAL, /* 500: our fault */
+	ERR_NOT_IMPLEMENTED, /* 501 */
+	ERR_UPSTREAM, /* 502 */
+	ERR_BUSY, /* 503: try again */
+	ERR_UPSTREAM_TIMEOUT, /* 504 */
+	ERR_HTTP_VERSION, /* 505 */
+	ERR_GONE, /* the client left: nobody to answer; never becomes a status */
 	ERR_MAX
 };
 
-#define ERR_WORDS_MAX	512	/* bytes of words, the NUL included; longer ones are cut */
-#define ERR_FIELDS_MAX	32	/* bad fields told at once; further ones are counted, not kept */
+#define ERR_WORDS_MAX 512 /* bytes of words, the NUL included; longer ones are cut */
+#define ERR_FIELDS_MAX 32 /* bad fields told at once; further ones are counted, not kept */
 
 /* One bad field: a JSON Pointer fragment ("#/email", RFC 6901 section 6) or a parameter's name. */
 struct err_field {
@@ -53,10 +53,11 @@ struct err_field {
 	char detail[160];
 };
 
-#define MUST_CHECK	__attribute__((warn_unused_result))
-#define PRINTF(f, a)	__attribute__((format(printf, f, a)))
+#define MUST_CHECK __attribute__((warn_unused_result))
+#define PRINTF(f, a) __attribute__((format(printf, f, a)))
 
-/* Remembers the words and returns CODE.  Words of a 4xx go to the client, of a 5xx to the log. */
+/* Remembers the words and returns CODE.  Words go to the client, so they must be fit for
+ * it; only those of ERR_INTERNAL stay in the log. */
 enum err fail(enum err code, const char *fmt, ...) PRINTF(2, 3) MUST_CHECK;
 
 /* Adds a bad field to those of this request; always ERR_INPUT.  May be ignored: err_pending()

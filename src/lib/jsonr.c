@@ -17,17 +17,17 @@ struct name {
 /* An open object or array on the way from the top to where the reader is. */
 struct scope {
 	bool is_array;
-	size_t first;	/* of an object: its first name in names[] */
-	size_t index;	/* of an array: the element being read */
+	size_t first; /* of an object: its first name in names[] */
+	size_t index; /* of an array: the element being read */
 };
 
 struct reader {
 	const char *start, *p, *end;
 	unsigned depth;
 	struct scope scopes[JSONR_DEPTH_MAX];
-	struct name *names;	/* of all open objects, the innermost last */
+	struct name *names; /* of all open objects, the innermost last */
 	size_t name_count, name_room;
-	size_t members;	/* of all objects so far */
+	size_t members; /* of all objects so far */
 };
 
 static enum err value(struct reader *r);
@@ -61,8 +61,8 @@ static size_t
 pointer_token(const struct name *name, char *out, size_t room)
 {
 	struct json_tokener *tokener = json_tokener_new_ex(1);
-	struct json_object *text = tokener == NULL ? NULL :
-	    json_tokener_parse_ex(tokener, name->s - 1, (int)name->n + 2);
+	struct json_object *text =
+	    tokener == NULL ? NULL : json_tokener_parse_ex(tokener, name->s - 1, (int)name->n + 2);
 	const char *s = json_object_get_string(text);
 	size_t n = (size_t)json_object_get_string_len(text), to = 0;
 
@@ -229,8 +229,9 @@ number(struct reader *r)
 	if (n > JSONR_NUMBER_MAX)
 		return bad_here(r, "the number has too many digits");
 	if (whole)
-		return text_exact_int(from, n, &exact) ? OK :
-		    bad_here(r, "the number does not fit in 64 bits");
+		return text_exact_int(from, n, &exact)
+		    ? OK
+		    : bad_here(r, "the number does not fit in 64 bits");
 	memcpy(copy, from, n);
 	copy[n] = '\0';
 	return isfinite(strtod(copy, NULL)) ? OK : bad_here(r, "the number is too large");
@@ -314,8 +315,8 @@ scope(struct reader *r, bool is_array, char close)
 			skip_space(r);
 		} while (take(r, ','));
 		if (!take(r, close))
-			return bad(r, is_array ? "a comma or ] belongs here" :
-			    "a comma or } belongs here");
+			return bad(r,
+			    is_array ? "a comma or ] belongs here" : "a comma or } belongs here");
 	}
 	r->depth--;
 	r->name_count = first;
@@ -504,8 +505,8 @@ jsonr_int(const struct jsonr *body, const char *name, int64_t min, int64_t max, 
 }
 
 void
-jsonr_string(const struct jsonr *body, const char *name, size_t min, size_t max,
-    const char **value, size_t *length)
+jsonr_string(const struct jsonr *body, const char *name, size_t min, size_t max, const char **value,
+    size_t *length)
 {
 	struct json_object *found = required(body, name);
 	const char *s;

@@ -18,12 +18,12 @@
 
 #include "lib/err.h"
 
-#define JSONR_DEPTH_MAX		32
-#define JSONR_MEMBERS_MAX	256	/* of one object */
-#define JSONR_STRING_MAX	4096	/* bytes of one string, as written */
-#define JSONR_NUMBER_MAX	64	/* bytes of one number, as written */
+#define JSONR_DEPTH_MAX 32
+#define JSONR_MEMBERS_MAX 256 /* of one object */
+#define JSONR_STRING_MAX 4096 /* bytes of one string, as written */
+#define JSONR_NUMBER_MAX 64 /* bytes of one number, as written */
 
-struct json_object;	/* of json-c */
+struct json_object; /* of json-c */
 
 struct jsonr {
 	struct json_object *root;
@@ -37,8 +37,8 @@ void jsonr_close(struct jsonr *body);
 
 /* Member NAME (of our own choosing: no '/' or '~' in it), required.  A missing member, one of
  * another type or out of bounds becomes a bad field and leaves *VALUE alone. */
-void jsonr_int(const struct jsonr *body, const char *name, int64_t min, int64_t max,
-    int64_t *value);
+void jsonr_int(
+    const struct jsonr *body, const char *name, int64_t min, int64_t max, int64_t *value);
 
 /* MIN and MAX characters (code points); *LENGTH bytes, with a NUL behind them. */
 void jsonr_string(const struct jsonr *body, const char *name, size_t min, size_t max,

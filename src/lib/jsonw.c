@@ -35,8 +35,8 @@ put_quoted(struct jsonw *w, const char *s, size_t n)
 
 	put(w, "\"", 1);
 	for (; n > 0; s += used, n -= used) {
-		w->used += text_json_escape(s, n, w->buffer + w->used,
-		    sizeof(w->buffer) - w->used, &used);
+		w->used +=
+		    text_json_escape(s, n, w->buffer + w->used, sizeof(w->buffer) - w->used, &used);
 		if (used < n)
 			flush(w);
 	}

@@ -27,8 +27,8 @@
 
 #include "lib/err.h"
 
-#define JSONW_DEPTH_MAX	32
-#define JSONW_SCALE_MAX	18
+#define JSONW_DEPTH_MAX 32
+#define JSONW_SCALE_MAX 18
 
 /* Takes all N bytes or says why not. */
 typedef enum err (*jsonw_sink)(void *ctx, const char *bytes, size_t n);
@@ -37,9 +37,9 @@ struct jsonw {
 	jsonw_sink sink;
 	void *ctx;
 	enum err err;
-	unsigned depth;		/* open scopes */
-	uint64_t arrays;	/* bit d: the scope at depth d is an array */
-	uint64_t filled;	/* bit d: it has a value already */
+	unsigned depth; /* open scopes */
+	uint64_t arrays; /* bit d: the scope at depth d is an array */
+	uint64_t filled; /* bit d: it has a value already */
 	size_t used;
 	char buffer[1024];
 };

@@ -9,9 +9,9 @@
 #include "lib/clock.h"
 #include "lib/text.h"
 
-#define DETAIL_MAX	1000
+#define DETAIL_MAX 1000
 
-#define RESERVE		64	/* always left for the ends of what was begun */
+#define RESERVE 64 /* always left for the ends of what was begun */
 
 /* A line being made; a member that does not fit is left out, so the line is always whole JSON. */
 struct line {

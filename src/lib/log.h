@@ -15,20 +15,20 @@
 
 #include "lib/err.h"
 
-#define LOG_LINE_MAX	4096
-#define LOG_TEXT_MAX	200	/* bytes of any one text from outside; detail has 1,000 */
+#define LOG_LINE_MAX 4096
+#define LOG_TEXT_MAX 200 /* bytes of any one text from outside; detail has 1,000 */
 
 enum log_level { LOG_INFO, LOG_WARNING, LOG_ERROR };
 
 struct log_access {
 	const char *trace_id;
 	const char *method;
-	const char *route;	/* the template, "" where none fits */
-	const char *path;	/* without its query */
+	const char *route; /* the template, "" where none fits */
+	const char *path; /* without its query */
 	int status;
-	int64_t bytes;		/* of the body */
+	int64_t bytes; /* of the body */
 	int64_t us;
-	const char *words;	/* why, for 5xx; else NULL */
+	const char *words; /* why, for 5xx; else NULL */
 };
 
 /* Names the program in every line.  Once, before threads; PROGRAM must stay. */

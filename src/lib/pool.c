@@ -6,7 +6,7 @@
 
 /* Below the low mark a thread that goes to wait is replaced; above the high mark one that has
  * finished parks.  The distance keeps threads from being swapped at every wait. */
-#define HIGH_PER_LOW	4
+#define HIGH_PER_LOW 4
 
 struct parked {
 	struct parked *next;
@@ -17,9 +17,9 @@ struct parked {
 static struct {
 	pthread_mutex_t lock;
 	const struct pool_work *work;
-	struct parked *parked;	/* last in, first out */
-	size_t active;		/* running, or in step() for want of work */
-	size_t threads;		/* started so far; only pool_join() forgets them */
+	struct parked *parked; /* last in, first out */
+	size_t active; /* running, or in step() for want of work */
+	size_t threads; /* started so far; only pool_join() forgets them */
 	size_t low;
 	bool stopping;
 	pthread_t ids[POOL_THREADS_MAX];
@@ -90,8 +90,8 @@ start_thread(void)
 		return false;
 	(void)pthread_attr_init(&attr);
 	(void)pthread_attr_setstacksize(&attr, POOL_STACK_BYTES);
-	failed = pthread_create(&pool.ids[pool.threads], &attr, thread_main,
-	    (void *)(uintptr_t)pool.work);
+	failed = pthread_create(
+	    &pool.ids[pool.threads], &attr, thread_main, (void *)(uintptr_t)pool.work);
 	(void)pthread_attr_destroy(&attr);
 	if (failed != 0)
 		return false;
@@ -161,7 +161,7 @@ pool_join(void)
 	pthread_t id;
 
 	(void)pthread_mutex_lock(&pool.lock);
-	for (size_t i = 0; i < pool.threads; i++) {	/* may grow meanwhile, never after the last */
+	for (size_t i = 0; i < pool.threads; i++) { /* may grow meanwhile, never after the last */
 		id = pool.ids[i];
 		(void)pthread_mutex_unlock(&pool.lock);
 		(void)pthread_join(id, NULL);

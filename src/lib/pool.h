@@ -18,8 +18,8 @@
 
 #include "lib/err.h"
 
-#define POOL_THREADS_MAX	512
-#define POOL_STACK_BYTES	(256 * 1024)
+#define POOL_THREADS_MAX 512
+#define POOL_STACK_BYTES (256 * 1024)
 
 struct pool_work {
 	/* A thread's own things; NULL is a failure, the thread then ends. */

@@ -3,7 +3,7 @@
 #include <assert.h>
 #include <stdio.h>
 
-#define RETRY_AFTER_S	"1"
+#define RETRY_AFTER_S "1"
 
 static const struct problem table[] = {
 	{ ERR_INPUT, 400, false, "invalid-input", "The request is not valid",
@@ -11,8 +11,8 @@ static const struct problem table[] = {
 	    "`errors` names each bad field, by a JSON Pointer into the body (`#/email`) or by the "
 	    "parameter's name. Sending the same again gives the same answer." },
 	{ ERR_UNAUTHORIZED, 401, false, "unauthorized", "A valid token is needed",
-	    "The request carries no bearer token, or one that is not accepted. The answer is the same "
-	    "for every cause. Get a new token and send it as `Authorization: Bearer TOKEN`." },
+	    "The request carries no bearer token, or one that is not accepted. The answer is the "
+	    "same for every cause. Get a new token and send it as `Authorization: Bearer TOKEN`." },
 	{ ERR_FORBIDDEN, 403, false, "forbidden", "The token does not allow this",
 	    "The token is good but none of its roles may do this." },
 	{ ERR_NOT_FOUND, 404, false, "not-found", "There is nothing here",
@@ -35,13 +35,16 @@ static const struct problem table[] = {
 	{ ERR_TOO_LARGE, 413, false, "too-large", "The body is too large",
 	    "The body is larger than this resource takes." },
 	{ ERR_URI_TOO_LONG, 414, false, "uri-too-long", "The address is too long",
-	    "The path or the query is longer than the server takes. Long filters belong in the body "
-	    "of a POST, where the resource has one." },
-	{ ERR_MEDIA_TYPE, 415, false, "unsupported-media-type", "The type of the body is not supported",
-	    "`Content-Type` names a type that this resource does not read, or the body is encoded." },
-	{ ERR_KEY_REUSED, 422, false, "idempotency-key-reused", "The Idempotency-Key was used before",
-	    "The same `Idempotency-Key` came with another body within 24 hours. Use a new key for a "
-	    "new request, the same key only to repeat one." },
+	    "The path or the query is longer than the server takes. Long filters belong in the "
+	    "body of a POST, where the resource has one." },
+	{ ERR_MEDIA_TYPE, 415, false, "unsupported-media-type",
+	    "The type of the body is not supported",
+	    "`Content-Type` names a type that this resource does not read, or the body is "
+	    "encoded." },
+	{ ERR_KEY_REUSED, 422, false, "idempotency-key-reused",
+	    "The Idempotency-Key was used before",
+	    "The same `Idempotency-Key` came with another body within 24 hours. Use a new key for "
+	    "a new request, the same key only to repeat one." },
 	{ ERR_RATE, 429, true, "too-many-requests", "Too many requests",
 	    "You are asking faster than the server allows. Wait as long as `Retry-After` says." },
 	{ ERR_HEADERS_TOO_LARGE, 431, false, "headers-too-large", "The headers are too large",
@@ -57,8 +60,8 @@ static const struct problem table[] = {
 	    "It is overloaded, or its storage or all its upstreams are away. Nothing was done. Try "
 	    "again after `Retry-After`." },
 	{ ERR_UPSTREAM_TIMEOUT, 504, false, "upstream-timeout", "The upstreams took too long",
-	    "The servers that must be asked did not answer in time. Where the problem has `sources`, "
-	    "they tell the outcome of each." },
+	    "The servers that must be asked did not answer in time. Where the problem has "
+	    "`sources`, they tell the outcome of each." },
 	{ ERR_HTTP_VERSION, 505, false, "http-version-not-supported",
 	    "The HTTP version is not supported", "Use HTTP/1.1 or HTTP/2." },
 };
@@ -124,8 +127,8 @@ put_body(const struct request *req, struct response *res, const struct problem *
 }
 
 enum err
-problem_send(const struct request *req, struct response *res, enum err code,
-    problem_members more, void *ctx)
+problem_send(
+    const struct request *req, struct response *res, enum err code, problem_members more, void *ctx)
 {
 	const struct problem *problem = problem_of(code);
 	enum err err;

@@ -17,15 +17,15 @@
 #include "lib/request.h"
 #include "lib/response.h"
 
-#define PROBLEM_TYPE	"application/problem+json"
+#define PROBLEM_TYPE "application/problem+json"
 
 struct problem {
 	enum err code;
 	int status;
-	bool retry;		/* Retry-After goes with it */
-	const char *name;	/* of the page: /problems/NAME */
+	bool retry; /* Retry-After goes with it */
+	const char *name; /* of the page: /problems/NAME */
 	const char *title;
-	const char *advice;	/* what it means and what to do, for the page */
+	const char *advice; /* what it means and what to do, for the page */
 };
 
 /* All of them, by rising status; *COUNT rows. */

@@ -6,14 +6,14 @@
 #ifndef CAREDESK_PROGRAMS_H
 #define CAREDESK_PROGRAMS_H
 
-#define PROGRAMS	"coalesce", "health"
+#define PROGRAMS "coalesce", "health"
 
 static const char *const program_names[] = { PROGRAMS };
 
-#define PROGRAM_COUNT	(sizeof(program_names) / sizeof(program_names[0]))
+#define PROGRAM_COUNT (sizeof(program_names) / sizeof(program_names[0]))
 
 /* Where the programs' sockets and nginx's own private one are, relative to the data folder. */
-#define PROGRAM_SOCKET_FORMAT	"run/%s.sock"
-#define HTTP_SOCKET		"run/http.sock"
+#define PROGRAM_SOCKET_FORMAT "run/%s.sock"
+#define HTTP_SOCKET "run/http.sock"
 
 #endif

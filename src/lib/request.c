@@ -24,11 +24,20 @@ static const struct {
 
 /* The meta-variables that matter, found in one pass over all of them. */
 enum meta {
-	META_ACCEPT, META_CONTENT_LENGTH, META_CONTENT_TYPE, META_METHOD, META_REQUEST_ID, META_TRACEPARENT,
-	META_URI, META_MAX
+	META_ACCEPT,
+	META_CONTENT_LENGTH,
+	META_CONTENT_TYPE,
+	META_METHOD,
+	META_REQUEST_ID,
+	META_TRACEPARENT,
+	META_URI,
+	META_MAX
 };
 
-#define META(text)	{ text, sizeof(text) - 1 }
+#define META(text) \
+	{ \
+		text, sizeof(text) - 1 \
+	}
 
 static const struct request_text meta_names[META_MAX] = {
 	[META_ACCEPT] = META("HTTP_ACCEPT"),
@@ -134,7 +143,7 @@ add_segment(struct request *req, char *s, size_t n)
 	enum err err;
 
 	if (n == 0)
-		return OK;	/* repeated slashes are one, a trailing one is none */
+		return OK; /* repeated slashes are one, a trailing one is none */
 	if (req->segment_count == REQUEST_SEGMENTS_MAX)
 		return fail(ERR_NOT_FOUND, "no resource has so many path segments");
 	if ((err = decode(s, n, false, text)) != OK)
@@ -197,7 +206,8 @@ read_query(struct request *req, const char *s, size_t n)
 	enum err err = OK;
 
 	if (n > REQUEST_QUERY_MAX)
-		return fail(ERR_URI_TOO_LONG, "the query is longer than %d bytes", REQUEST_QUERY_MAX);
+		return fail(
+		    ERR_URI_TOO_LONG, "the query is longer than %d bytes", REQUEST_QUERY_MAX);
 	memcpy(at, s, n);
 	at[n] = '\0';
 	for (; err == OK && at != NULL; at = ampersand == NULL ? NULL : ampersand + 1) {
@@ -359,8 +369,8 @@ request_read(struct request *req, char *buffer, size_t n, size_t *got)
 		n = (size_t)req->content_left;
 	r = req->source.read(req->source.ctx, buffer, n);
 	if (r <= 0)
-		return fail(r == 0 ? ERR_INPUT : ERR_GONE,
-		    "the body is shorter than its Content-Length");
+		return fail(
+		    r == 0 ? ERR_INPUT : ERR_GONE, "the body is shorter than its Content-Length");
 	req->content_left -= r;
 	*got = (size_t)r;
 	return OK;

@@ -18,12 +18,12 @@
 
 #include "lib/err.h"
 
-#define REQUEST_PATH_MAX	512
-#define REQUEST_QUERY_MAX	8192
-#define REQUEST_PARAMS_MAX	32
-#define REQUEST_BODY_MAX	(1024 * 1024)
-#define REQUEST_SEGMENTS_MAX	16
-#define REQUEST_TRACE_SIZE	33	/* 32 hex digits and a NUL */
+#define REQUEST_PATH_MAX 512
+#define REQUEST_QUERY_MAX 8192
+#define REQUEST_PARAMS_MAX 32
+#define REQUEST_BODY_MAX (1024 * 1024)
+#define REQUEST_SEGMENTS_MAX 16
+#define REQUEST_TRACE_SIZE 33 /* 32 hex digits and a NUL */
 
 enum method {
 	METHOD_GET = 1 << 0,
@@ -49,7 +49,7 @@ struct request_param {
 /* Where the bytes come from.  READ gives 1..N bytes, 0 at the end, -1 if the client is gone or
  * broke its promise of a length. */
 struct request_source {
-	char *const *meta;	/* "NAME=value", NULL-terminated */
+	char *const *meta; /* "NAME=value", NULL-terminated */
 	ssize_t (*read)(void *ctx, char *buffer, size_t n);
 	void *ctx;
 };
@@ -57,15 +57,15 @@ struct request_source {
 struct request {
 	struct request_source source;
 	enum method method;
-	const char *method_name;	/* as sent */
-	const char *accept;		/* "" where the header is missing; likewise below */
+	const char *method_name; /* as sent */
+	const char *accept; /* "" where the header is missing; likewise below */
 	const char *content_type;
-	int64_t content_length;		/* 0 if none was sent */
-	int64_t content_left;		/* not yet read */
-	int64_t start_us;		/* monotonic */
+	int64_t content_length; /* 0 if none was sent */
+	int64_t content_left; /* not yet read */
+	int64_t start_us; /* monotonic */
 	char trace_id[REQUEST_TRACE_SIZE];
-	bool sampled;			/* the flag of traceparent, passed on */
-	const char *log_path;		/* as sent, without the query; "" before it is known */
+	bool sampled; /* the flag of traceparent, passed on */
+	const char *log_path; /* as sent, without the query; "" before it is known */
 
 	/* The path by segments, decoded; an empty last one (a trailing slash) is left out. */
 	struct request_text segments[REQUEST_SEGMENTS_MAX];

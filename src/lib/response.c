@@ -7,7 +7,7 @@
 #include "lib/clock.h"
 
 /* Always left in the head for the field that comes last. */
-#define LENGTH_FIELD	"Content-Length: 9223372036854775807\r\n"
+#define LENGTH_FIELD "Content-Length: 9223372036854775807\r\n"
 
 /* The phrase behind the status, which RFC 9112 section 4 lets be empty but some clients miss. */
 static const char *
@@ -17,13 +17,27 @@ reason(int status)
 		int status;
 		const char *phrase;
 	} phrases[] = {
-		{ 200, "OK" }, { 201, "Created" }, { 202, "Accepted" }, { 204, "No Content" },
-		{ 304, "Not Modified" }, { 400, "Bad Request" }, { 401, "Unauthorized" },
-		{ 403, "Forbidden" }, { 404, "Not Found" }, { 405, "Method Not Allowed" },
-		{ 406, "Not Acceptable" }, { 409, "Conflict" }, { 412, "Precondition Failed" },
-		{ 413, "Content Too Large" }, { 414, "URI Too Long" }, { 415, "Unsupported Media Type" },
-		{ 422, "Unprocessable Content" }, { 429, "Too Many Requests" },
-		{ 500, "Internal Server Error" }, { 502, "Bad Gateway" }, { 503, "Service Unavailable" },
+		{ 200, "OK" },
+		{ 201, "Created" },
+		{ 202, "Accepted" },
+		{ 204, "No Content" },
+		{ 304, "Not Modified" },
+		{ 400, "Bad Request" },
+		{ 401, "Unauthorized" },
+		{ 403, "Forbidden" },
+		{ 404, "Not Found" },
+		{ 405, "Method Not Allowed" },
+		{ 406, "Not Acceptable" },
+		{ 409, "Conflict" },
+		{ 412, "Precondition Failed" },
+		{ 413, "Content Too Large" },
+		{ 414, "URI Too Long" },
+		{ 415, "Unsupported Media Type" },
+		{ 422, "Unprocessable Content" },
+		{ 429, "Too Many Requests" },
+		{ 500, "Internal Server Error" },
+		{ 502, "Bad Gateway" },
+		{ 503, "Service Unavailable" },
 		{ 504, "Gateway Timeout" },
 	};
 
@@ -66,8 +80,7 @@ static enum err
 put_field(struct response *res, const char *name, const char *value, size_t limit)
 {
 	size_t length, room = limit - res->head_used;
-	char *old;
-	int n;
+	char *old, *end;
 
 	assert(res->begun && !res->head_sent);
 	for (const char *p = value; *p != '\0'; p++)
@@ -79,10 +92,11 @@ put_field(struct response *res, const char *name, const char *value, size_t limi
 		memmove(old, old + length, res->head_used - (size_t)(old - res->head));
 		room += length;
 	}
-	n = snprintf(res->head + res->head_used, room, "%s: %s\r\n", name, value);
-	if (n < 0 || (size_t)n >= room)
+	if (strlen(name) + strlen(value) + sizeof(": \r\n") > room)
 		return fail(ERR_INTERNAL, "the field %s does not fit", name);
-	res->head_used += (size_t)n;
+	end = stpcpy(stpcpy(res->head + res->head_used, name), ": ");
+	end = stpcpy(stpcpy(end, value), "\r\n");
+	res->head_used = (size_t)(end - res->head);
 	return OK;
 }
 

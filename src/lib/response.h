@@ -17,8 +17,8 @@
 
 #include "lib/err.h"
 
-#define RESPONSE_BUFFER_MAX	(16 * 1024)
-#define RESPONSE_HEAD_MAX	2048	/* status and fields together */
+#define RESPONSE_BUFFER_MAX (16 * 1024)
+#define RESPONSE_HEAD_MAX 2048 /* status and fields together */
 
 /* Takes all N bytes; false if the client is gone. */
 typedef bool (*response_sink)(void *ctx, const char *bytes, size_t n);
@@ -26,7 +26,7 @@ typedef bool (*response_sink)(void *ctx, const char *bytes, size_t n);
 struct response {
 	response_sink sink;
 	void *ctx;
-	bool no_body;		/* set by route for HEAD: count, do not send */
+	bool no_body; /* set by route for HEAD: count, do not send */
 	bool begun, head_sent, broken;
 	int status;
 	int64_t body_bytes;
@@ -41,8 +41,8 @@ void response_open(struct response *res, response_sink sink, void *ctx);
  * Cache-Control: no-store, which response_field() may replace. */
 void response_begin(struct response *res, int status, const char *type);
 
-/* Adds a field, or replaces the one of that name.  VALUE holds printable ASCII: a field from outside is
- * refused with ERR_INTERNAL rather than sent, if it does not (RFC 9110 section 5.5). */
+/* Adds a field, or replaces the one of that name.  VALUE holds printable ASCII: a field from
+ * outside is refused with ERR_INTERNAL rather than sent, if it does not (RFC 9110 section 5.5). */
 enum err response_field(struct response *res, const char *name, const char *value) MUST_CHECK;
 
 /* A jsonw_sink; RES is a struct response.  ERR_GONE once the client is gone. */

@@ -26,8 +26,8 @@ static const struct {
 	{ ROLE_NONE, "anyone" },
 };
 
-#define COUNT(array)	(sizeof(array) / sizeof((array)[0]))
-#define ALLOW_MAX	64	/* all the method names with their commas */
+#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
+#define ALLOW_MAX 64 /* all the method names with their commas */
 
 /* Whether the template fits the path; its captures are then in REQ. */
 static bool
@@ -43,7 +43,8 @@ matches(struct request *req, const char *template)
 		if (i == req->segment_count)
 			return false;
 		if (at[0] == '{')
-			req->captures[captured++] = (struct request_param){ { at + 1, n - 2 }, *segment };
+			req->captures[captured++] =
+			    (struct request_param){ { at + 1, n - 2 }, *segment };
 		else if (segment->n != n || memcmp(segment->s, at, n) != 0)
 			return false;
 		at += n;
@@ -137,18 +138,26 @@ dispatch(const struct route *routes, struct request *req, struct response *res)
 	return route->handler(req, res);
 }
 
+/* The status of an answer that could not be given whole: 499, as nginx says when the client has
+ * left, or 500 where it was our failure after the first bytes were gone. */
+static int
+cut_status(enum err cause)
+{
+	return cause == OK || cause == ERR_GONE ? 499 : 500;
+}
+
 static void
-write_log(const struct request *req, const struct response *res, bool whole)
+write_log(const struct request *req, const struct response *res, int status)
 {
 	struct log_access line = {
 		.trace_id = req->trace_id,
 		.method = req->method_name,
 		.route = req->template,
 		.path = req->log_path,
-		.status = whole ? res->status : 499,	/* as nginx says: the client has not got it */
+		.status = status,
 		.bytes = res->body_bytes,
 		.us = clock_monotonic_us() - req->start_us,
-		.words = res->status >= 500 || !whole ? err_words() : NULL,
+		.words = status >= 499 ? err_words() : NULL,
 	};
 
 	log_access(&line);
@@ -158,19 +167,20 @@ bool
 route_run(const struct route *routes, struct request *req, struct response *res,
     const struct request_source *source)
 {
-	enum err err;
+	enum err cause, err;
 	bool whole;
 
 	err_clear();
-	err = request_begin(req, source);
+	cause = request_begin(req, source);
 	res->no_body = req->method == METHOD_HEAD;
 	log_trace(req->trace_id);
-	if (err == OK)
-		err = dispatch(routes, req, res);
+	if (cause == OK)
+		cause = dispatch(routes, req, res);
+	err = cause;
 	if (err != OK && err != ERR_GONE)
-		err = problem_send(req, res, err, NULL, NULL);
+		err = problem_send(req, res, cause, NULL, NULL);
 	whole = err == OK && response_end(res);
-	write_log(req, res, whole);
+	write_log(req, res, whole ? res->status : cut_status(cause));
 	log_trace(NULL);
 	return whole;
 }

@@ -26,11 +26,11 @@ enum role {
 	ROLE_MANAGER = 1 << 1,
 	ROLE_ACCOUNTANT = 1 << 2,
 	ROLE_ADMIN = 1 << 3,
-	ROLE_NONE = 1 << 4	/* also without a token */
+	ROLE_NONE = 1 << 4 /* also without a token */
 };
 
-#define ROLES_ALL	(ROLE_CAREGIVER | ROLE_MANAGER | ROLE_ACCOUNTANT | ROLE_ADMIN)
-#define ROLES_ANYONE	(ROLES_ALL | ROLE_NONE)
+#define ROLES_ALL (ROLE_CAREGIVER | ROLE_MANAGER | ROLE_ACCOUNTANT | ROLE_ADMIN)
+#define ROLES_ANYONE (ROLES_ALL | ROLE_NONE)
 
 typedef enum err (*route_handler)(struct request *req, struct response *res);
 
@@ -39,7 +39,7 @@ struct route {
 	const char *path;
 	unsigned roles;
 	route_handler handler;
-	const char *produces;	/* types it can make, with commas; NULL is application/json */
+	const char *produces; /* types it can make, with commas; NULL is application/json */
 };
 
 /* Runs the request to its end: dispatch, handler, problem, log line.  False if the answer could

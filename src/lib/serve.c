@@ -17,7 +17,7 @@
 #include "lib/log.h"
 #include "lib/pool.h"
 
-#define LISTEN_FD	STDIN_FILENO
+#define LISTEN_FD STDIN_FILENO
 
 static struct {
 	const struct program *program;
@@ -89,9 +89,10 @@ answer(const struct program *served, struct seat *seat, int fd)
 
 	(void)FCGX_InitRequest(&seat->fcgi, -1, 0);
 	seat->fcgi.ipcFd = fd;
-	seat->fcgi.keepConnection = 1;	/* or FCGX_Accept_r() closes what it has not accepted itself */
+	seat->fcgi.keepConnection =
+	    1; /* or FCGX_Accept_r() closes what it has not accepted itself */
 	if (FCGX_Accept_r(&seat->fcgi) != 0)
-		return false;	/* it has closed the connection */
+		return false; /* it has closed the connection */
 	if (!is_whole(&seat->fcgi)) {
 		whole = false;
 	} else {
@@ -155,7 +156,7 @@ accept_connection(void)
 	int fd = accept4(LISTEN_FD, NULL, NULL, SOCK_CLOEXEC);
 
 	if (fd < 0)
-		return;	/* another thread has it, or the peer left */
+		return; /* another thread has it, or the peer left */
 	if (!peer_allowed(fd) ||
 	    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit)) != 0 ||
 	    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit)) != 0 ||
@@ -220,7 +221,7 @@ open_epoll(void)
 	(void)sigaddset(&set, SIGTERM);
 	(void)sigaddset(&set, SIGINT);
 	(void)sigaddset(&set, SIGQUIT);
-	(void)sigaddset(&set, SIGUSR1);	/* multiwatch's */
+	(void)sigaddset(&set, SIGUSR1); /* multiwatch's */
 	(void)signal(SIGPIPE, SIG_IGN);
 	if (pthread_sigmask(SIG_BLOCK, &set, NULL) != 0 ||
 	    (server.signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK)) < 0 ||
@@ -244,6 +245,8 @@ serve_fastcgi(const struct program *served)
 	if ((err = open_epoll()) == OK && (err = pool_open(&work)) == OK) {
 		log_event(LOG_INFO, "started", "answering");
 		pool_join();
+		if (!atomic_load(&server.stopping))
+			err = fail(ERR_BUSY, "no thread has what it needs");
 		log_event(LOG_INFO, "stopped", "all requests are answered");
 	}
 	(void)close(server.epoll_fd);
@@ -273,7 +276,8 @@ serve_cgi(const struct program *served)
 	bool whole;
 
 	if (!has_meta(environ, "REQUEST_METHOD"))
-		return fail(ERR_INTERNAL, "standard input is no FastCGI socket and there is no "
+		return fail(ERR_INTERNAL,
+		    "standard input is no FastCGI socket and there is no "
 		    "REQUEST_METHOD: start this by spawn-fcgi, or as CGI");
 	if ((seat = calloc(1, sizeof(*seat))) == NULL)
 		return fail(ERR_BUSY, "no memory");

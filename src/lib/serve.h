@@ -6,8 +6,8 @@
  * decode it, run the request and put the connection back.  An idle connection costs no thread.
  * Peers must be this user or root, and slow ones are dropped.
  *
- * SIGTERM, SIGINT, SIGQUIT and SIGUSR1 stop gracefully: no new connections, each further answer closes its
- * connection, and when nothing has come for SERVE_SILENCE_MS, serve() returns.
+ * SIGTERM, SIGINT, SIGQUIT and SIGUSR1 stop gracefully: no new connections, each further answer
+ * closes its connection, and when nothing has come for SERVE_SILENCE_MS, serve() returns.
  *
  * Where descriptor 0 is no such socket, one request is answered as plain CGI (RFC 3875) from the
  * environment, standard input and output.
@@ -19,15 +19,15 @@
 #include "lib/err.h"
 #include "lib/route.h"
 
-#define SERVE_SOCKET_TIMEOUT_S	10	/* for one read or write of a peer that stalls */
-#define SERVE_SILENCE_MS	300
+#define SERVE_SOCKET_TIMEOUT_S 10 /* for one read or write of a peer that stalls */
+#define SERVE_SILENCE_MS 300
 
 /* What a program's file gives to main. */
 struct program {
 	const char *name;
 	const struct route *routes;
-	enum err (*open)(const struct conf *conf);	/* once, before threads; may be NULL */
-	void (*close)(void);				/* once, after them, also if open failed; may be NULL */
+	enum err (*open)(const struct conf *conf); /* once, before threads; may be NULL */
+	void (*close)(void); /* once, after them, also if open failed; may be NULL */
 };
 
 extern const struct program program;

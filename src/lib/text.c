@@ -2,7 +2,7 @@
 
 #include <string.h>
 
-#define ESCAPED_MAX	6	/* the longest thing one input byte becomes: \u00XX */
+#define ESCAPED_MAX 6 /* the longest thing one input byte becomes: \u00XX */
 
 static bool
 continues(const char *s, size_t from, size_t to)
@@ -108,7 +108,7 @@ text_exact_int(const char *s, size_t n, int64_t *value)
 {
 	bool negative = n > 0 && s[0] == '-', in_fraction = false;
 	int64_t v = 0, shift = 0;
-	size_t zeros = 0;	/* held back until a digit other than 0 needs them */
+	size_t zeros = 0; /* held back until a digit other than 0 needs them */
 	size_t i = negative ? 1 : 0;
 
 	for (; i < n && s[i] != 'e' && s[i] != 'E'; i++) {

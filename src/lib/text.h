@@ -37,8 +37,8 @@ int text_hex_digit(char c);
 void text_to_hex(const unsigned char *bytes, size_t n, char *out);
 
 /* The body of a JSON string, without its quotes: escapes what must be, control bytes as \u00XX,
- * U+FFFD for each byte that is not UTF-8.  Writes whole characters only, at most ROOM bytes, no NUL.
- * Returns the bytes written; *USED of the N input bytes are in them. */
+ * U+FFFD for each byte that is not UTF-8.  Writes whole characters only, at most ROOM bytes, no
+ * NUL. Returns the bytes written; *USED of the N input bytes are in them. */
 size_t text_json_escape(const char *s, size_t n, char *out, size_t room, size_t *used);
 
 /* Percent-decodes in place (RFC 3986 section 2.1), '+' as a space where PLUS says so; returns the

@@ -13,26 +13,26 @@
 #include "lib/log.h"
 #include "lib/pool.h"
 
-#define CONNECT_TIMEOUT_MS	500L
-#define IDLE_CONNECTION_S	60L
-#define DNS_CACHE_S		30L
-#define RECEIVE_BUFFER_BYTES	4096L
-#define BODY_KEPT_BYTES		4096	/* a larger buffer is given back before the next call */
-#define LOG_EVERY_US		CLOCK_SECOND_US
-#define QUICK_US		CLOCK_MS_US
-#define QUICK_FOR_US		(100 * CLOCK_MS_US)
-#define PATIENCE_US		(5 * CLOCK_MS_US)
-#define TRACE_FIELD		"traceparent: "
-#define TRACE_FIELD_SIZE	80
-#define URL_ROOM		(3 * 8192)
+#define CONNECT_TIMEOUT_MS 500L
+#define IDLE_CONNECTION_S 60L
+#define DNS_CACHE_S 30L
+#define RECEIVE_BUFFER_BYTES 4096L
+#define BODY_KEPT_BYTES 4096 /* a larger buffer is given back before the next call */
+#define LOG_EVERY_US CLOCK_SECOND_US
+#define QUICK_US CLOCK_MS_US
+#define QUICK_FOR_US (100 * CLOCK_MS_US)
+#define PATIENCE_US (5 * CLOCK_MS_US)
+#define TRACE_FIELD "traceparent: "
+#define TRACE_FIELD_SIZE 80
+#define URL_ROOM (3 * 8192)
 
 struct upstream {
 	const struct upstream_config *config;
-	size_t index;		/* where each thread keeps its handle for it */
-	bool any_address;	/* the URL names the address itself, so it was meant */
-	char joint;		/* before the query: '?' or '&' */
+	size_t index; /* where each thread keeps its handle for it */
+	bool any_address; /* the URL names the address itself, so it was meant */
+	char joint; /* before the query: '?' or '&' */
 
-	pthread_mutex_t lock;	/* of all below */
+	pthread_mutex_t lock; /* of all below */
 	bool open, probing;
 	unsigned failures_in_row, in_flight;
 	int64_t open_until_us, pause_us;
@@ -56,7 +56,7 @@ struct handle {
 /* All that a thread needs to ask. */
 struct lane {
 	CURLM *multi;
-	struct handle **handles;	/* by upstream index */
+	struct handle **handles; /* by upstream index */
 	size_t count;
 	char url[URL_ROOM];
 };
@@ -126,8 +126,14 @@ private_v4(uint32_t address)
 		uint32_t net;
 		unsigned bits;
 	} ranges[] = {
-		{ 0x00000000, 8 }, { 0x0a000000, 8 }, { 0x64400000, 10 }, { 0x7f000000, 8 },
-		{ 0xa9fe0000, 16 }, { 0xac100000, 12 }, { 0xc0a80000, 16 }, { 0xe0000000, 3 },
+		{ 0x00000000, 8 },
+		{ 0x0a000000, 8 },
+		{ 0x64400000, 10 },
+		{ 0x7f000000, 8 },
+		{ 0xa9fe0000, 16 },
+		{ 0xac100000, 12 },
+		{ 0xc0a80000, 16 },
+		{ 0xe0000000, 3 },
 	};
 
 	for (size_t i = 0; i < sizeof(ranges) / sizeof(ranges[0]); i++)
@@ -139,7 +145,8 @@ private_v4(uint32_t address)
 static bool
 private_address(const struct sockaddr *address)
 {
-	const struct in6_addr *v6 = &((const struct sockaddr_in6 *)(const void *)address)->sin6_addr;
+	const struct in6_addr *v6 =
+	    &((const struct sockaddr_in6 *)(const void *)address)->sin6_addr;
 	uint32_t v4;
 
 	if (address->sa_family == AF_INET)
@@ -151,8 +158,9 @@ private_address(const struct sockaddr *address)
 		memcpy(&v4, &v6->s6_addr[12], sizeof(v4));
 		return private_v4(ntohl(v4));
 	}
-	return IN6_IS_ADDR_LOOPBACK(v6) || IN6_IS_ADDR_UNSPECIFIED(v6) || IN6_IS_ADDR_LINKLOCAL(v6) ||
-	    IN6_IS_ADDR_MULTICAST(v6) || (v6->s6_addr[0] & 0xfe) == 0xfc;
+	return IN6_IS_ADDR_LOOPBACK(v6) || IN6_IS_ADDR_UNSPECIFIED(v6) ||
+	    IN6_IS_ADDR_LINKLOCAL(v6) || IN6_IS_ADDR_MULTICAST(v6) ||
+	    (v6->s6_addr[0] & 0xfe) == 0xfc;
 }
 
 static curl_socket_t
@@ -201,20 +209,16 @@ set_options(struct handle *handle)
 		CURLoption option;
 		long value;
 	} numbers[] = {
-		{ CURLOPT_NOSIGNAL, 1 },
-		{ CURLOPT_FOLLOWLOCATION, 0 },
-		{ CURLOPT_SSL_VERIFYPEER, 1 },
-		{ CURLOPT_SSL_VERIFYHOST, 2 },
+		{ CURLOPT_NOSIGNAL, 1 }, { CURLOPT_FOLLOWLOCATION, 0 },
+		{ CURLOPT_SSL_VERIFYPEER, 1 }, { CURLOPT_SSL_VERIFYHOST, 2 },
 		{ CURLOPT_SSLVERSION, CURL_SSLVERSION_TLSv1_2 },
 		{ CURLOPT_NETRC, CURL_NETRC_IGNORED },
-		{ CURLOPT_HTTP_VERSION, CURL_HTTP_VERSION_1_1 },
-		{ CURLOPT_HTTP09_ALLOWED, 0 },
+		{ CURLOPT_HTTP_VERSION, CURL_HTTP_VERSION_1_1 }, { CURLOPT_HTTP09_ALLOWED, 0 },
 		{ CURLOPT_CONNECTTIMEOUT_MS, CONNECT_TIMEOUT_MS },
 		{ CURLOPT_MAXAGE_CONN, IDLE_CONNECTION_S },
 		{ CURLOPT_DNS_CACHE_TIMEOUT, DNS_CACHE_S },
-		{ CURLOPT_BUFFERSIZE, RECEIVE_BUFFER_BYTES },
-		{ CURLOPT_TCP_KEEPALIVE, 1 },
-		{ CURLOPT_QUICK_EXIT, 1 },	/* a resolver that hangs is not waited for */
+		{ CURLOPT_BUFFERSIZE, RECEIVE_BUFFER_BYTES }, { CURLOPT_TCP_KEEPALIVE, 1 },
+		{ CURLOPT_QUICK_EXIT, 1 }, /* a resolver that hangs is not waited for */
 	};
 	bool ok = true;
 
@@ -338,7 +342,8 @@ start(struct lane *lane, struct upstream_call *call, const char *query, const ch
 
 	handle->n = 0;
 	handle->too_large = false;
-	(void)snprintf(handle->trace_bytes, sizeof(handle->trace_bytes), TRACE_FIELD "%s", traceparent);
+	(void)snprintf(
+	    handle->trace_bytes, sizeof(handle->trace_bytes), TRACE_FIELD "%s", traceparent);
 	n = snprintf(lane->url, sizeof(lane->url), "%s%c%s", call->upstream->config->url,
 	    call->upstream->joint, query);
 	if (n < 0 || (size_t)n >= sizeof(lane->url))
@@ -373,8 +378,8 @@ outcome_of(CURLcode code, const struct handle *handle)
 }
 
 static void
-finish(struct lane *lane, struct upstream_call *call, enum upstream_outcome outcome,
-    int64_t start_us)
+finish(
+    struct lane *lane, struct upstream_call *call, enum upstream_outcome outcome, int64_t start_us)
 {
 	struct handle *handle = lane->handles[call->upstream->index];
 
@@ -388,7 +393,7 @@ finish(struct lane *lane, struct upstream_call *call, enum upstream_outcome outc
 }
 
 /* Calls under way have no outcome yet: UPSTREAM_OUTCOMES stands for that in here. */
-#define UNDER_WAY	UPSTREAM_OUTCOMES
+#define UNDER_WAY UPSTREAM_OUTCOMES
 
 static void
 collect(struct lane *lane, struct upstream_call *calls, size_t count, int64_t start_us)
@@ -416,9 +421,9 @@ collect(struct lane *lane, struct upstream_call *calls, size_t count, int64_t st
 /* When a round last took less than QUICK_US. */
 static atomic_llong quick_at_us;
 
-/* How long to wait in our seat.  To hand it to another thread and back costs more than a quick round
- * takes, and with many rounds begun each is slower for want of a CPU.  So while some are quick, a round
- * may take its time first; none are where the upstreams are slow. */
+/* How long to wait in our seat.  To hand it to another thread and back costs more than a quick
+ * round takes, and with many rounds begun each is slower for want of a CPU.  So while some are
+ * quick, a round may take its time first; none are where the upstreams are slow. */
 static int64_t
 patience_us(int64_t now_us)
 {
@@ -454,7 +459,7 @@ drive(struct lane *lane, struct upstream_call *calls, size_t count, int64_t star
 		}
 		until_us = waiting || deadline_us < seat_until_us ? deadline_us : seat_until_us;
 		if (curl_multi_poll(lane->multi, NULL, 0, (int)((until_us - now_us + 999) / 1000),
-		    &ignored) != CURLM_OK)
+			&ignored) != CURLM_OK)
 			break;
 	}
 	if (waiting)
@@ -466,8 +471,8 @@ drive(struct lane *lane, struct upstream_call *calls, size_t count, int64_t star
 }
 
 enum err
-upstream_ask(struct upstream_call *calls, size_t count, const char *query,
-    const char *traceparent, int64_t deadline_us)
+upstream_ask(struct upstream_call *calls, size_t count, const char *query, const char *traceparent,
+    int64_t deadline_us)
 {
 	struct lane *lane = prepare(calls, count);
 	int64_t start_us = clock_monotonic_us();
@@ -528,7 +533,7 @@ count_failure(struct upstream *up, const struct upstream_call *call, int64_t now
 	up->failures_in_row++;
 	up->last_failure = call->outcome;
 	log_failure(up, call, now_us);
-	if (call->probe) {
+	if (call->probe && up->open) {
 		up->pause_us = 2 * up->pause_us < pause_max_us ? 2 * up->pause_us : pause_max_us;
 		up->open_until_us = now_us + up->pause_us;
 	} else if (!up->open && up->failures_in_row >= up->config->circuit_failures) {
@@ -567,7 +572,8 @@ check_url(struct upstream *up)
 	unsigned char address[sizeof(struct in6_addr)];
 	CURLUcode code = CURLUE_OUT_OF_MEMORY;
 
-	if (url != NULL && (code = curl_url_set(url, CURLUPART_URL, up->config->url, 0)) == CURLUE_OK)
+	if (url != NULL &&
+	    (code = curl_url_set(url, CURLUPART_URL, up->config->url, 0)) == CURLUE_OK)
 		code = curl_url_get(url, CURLUPART_HOST, &host, 0);
 	if (code == CURLUE_OK) {
 		up->joint = curl_url_get(url, CURLUPART_QUERY, &query, 0) == CURLUE_OK ? '&' : '?';
@@ -592,7 +598,8 @@ upstream_open(const struct upstream_config *config, struct upstream **out)
 	*out = NULL;
 	(void)pthread_once(&once, init);
 	if (config->ca_file != NULL && access(config->ca_file, R_OK) != 0)
-		return fail(ERR_INPUT, "upstream %s: ca_file %s: %m", config->name, config->ca_file);
+		return fail(
+		    ERR_INPUT, "upstream %s: ca_file %s: %m", config->name, config->ca_file);
 	if ((up = calloc(1, sizeof(*up))) == NULL)
 		return fail(ERR_BUSY, "no memory for an upstream");
 	up->config = config;
@@ -632,7 +639,9 @@ upstream_state(struct upstream *up)
 	(void)pthread_mutex_lock(&up->lock);
 	state = (struct upstream_state){
 		.name = up->config->name,
-		.circuit = !up->open ? "closed" : up->probing ? "half_open" : "open",
+		.circuit = !up->open ? "closed"
+		    : up->probing    ? "half_open"
+				     : "open",
 		.last_failure = up->last_failure,
 		.in_flight = up->in_flight,
 		.answers = up->answers,

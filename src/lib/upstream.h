@@ -23,20 +23,20 @@
 
 #include "lib/err.h"
 
-#define UPSTREAM_BODY_MAX	(64 * 1024)
-#define UPSTREAM_BACKOFF_MAX	30	/* the longest pause, in first pauses */
+#define UPSTREAM_BODY_MAX (64 * 1024)
+#define UPSTREAM_BACKOFF_MAX 30 /* the longest pause, in first pauses */
 
 enum upstream_outcome {
-	UPSTREAM_ANSWERED,	/* a whole HTTP response of any status */
-	UPSTREAM_UNKNOWN,	/* set by the caller: it does not know the one asked about */
-	UPSTREAM_UNREACHABLE,	/* no connection: refused, no such name, TLS not verified */
+	UPSTREAM_ANSWERED, /* a whole HTTP response of any status */
+	UPSTREAM_UNKNOWN, /* set by the caller: it does not know the one asked about */
+	UPSTREAM_UNREACHABLE, /* no connection: refused, no such name, TLS not verified */
 	UPSTREAM_TIMEOUT,
-	UPSTREAM_BROKEN,	/* reset, cut short, or not HTTP */
-	UPSTREAM_STATUS,	/* set by the caller: a status that is no answer */
-	UPSTREAM_MALFORMED,	/* set by the caller: a body that is no answer */
+	UPSTREAM_BROKEN, /* reset, cut short, or not HTTP */
+	UPSTREAM_STATUS, /* set by the caller: a status that is no answer */
+	UPSTREAM_MALFORMED, /* set by the caller: a body that is no answer */
 	UPSTREAM_TOO_LARGE,
-	UPSTREAM_OVERLOADED,	/* not asked: too many calls in flight */
-	UPSTREAM_CIRCUIT_OPEN,	/* not asked: it failed too often */
+	UPSTREAM_OVERLOADED, /* not asked: too many calls in flight */
+	UPSTREAM_CIRCUIT_OPEN, /* not asked: it failed too often */
 	UPSTREAM_OUTCOMES
 };
 
@@ -45,11 +45,12 @@ const char *upstream_outcome_name(enum upstream_outcome outcome);
 
 struct upstream_config {
 	const char *name;
-	const char *url;	/* may have a query of its own */
-	const char *ca_file;	/* of https: trust these authorities instead of the system's; or NULL */
-	const char *socket;	/* path of a Unix socket to reach it by; NULL for TCP */
+	const char *url; /* may have a query of its own */
+	const char
+	    *ca_file; /* of https: trust these authorities instead of the system's; or NULL */
+	const char *socket; /* path of a Unix socket to reach it by; NULL for TCP */
 	unsigned max_in_flight;
-	bool private_network;	/* a name may resolve to a private or loopback address */
+	bool private_network; /* a name may resolve to a private or loopback address */
 	unsigned circuit_failures;
 	int64_t circuit_pause_us;
 };
@@ -59,8 +60,8 @@ struct upstream;
 struct upstream_call {
 	struct upstream *upstream;
 	enum upstream_outcome outcome;
-	enum upstream_outcome because;	/* of CIRCUIT_OPEN: how it failed last; else OUTCOME */
-	bool probe;		/* the one call an open circuit let through */
+	enum upstream_outcome because; /* of CIRCUIT_OPEN: how it failed last; else OUTCOME */
+	bool probe; /* the one call an open circuit let through */
 	long status;
 	const char *body;
 	size_t n;
@@ -69,8 +70,8 @@ struct upstream_call {
 
 struct upstream_state {
 	const char *name;
-	const char *circuit;	/* "closed", "open", "half_open" */
-	enum upstream_outcome last_failure;	/* UPSTREAM_ANSWERED: none yet */
+	const char *circuit; /* "closed", "open", "half_open" */
+	enum upstream_outcome last_failure; /* UPSTREAM_ANSWERED: none yet */
 	unsigned in_flight;
 	int64_t answers, failures;
 };
@@ -80,14 +81,16 @@ struct upstream_state {
 enum err upstream_open(const struct upstream_config *config, struct upstream **up) MUST_CHECK;
 void upstream_close(struct upstream *up);
 
-/* Asks all COUNT upstreams in parallel, each by its URL plus QUERY ("name=value", encoded already, or
+/* Asks all COUNT upstreams in parallel, each by its URL plus QUERY ("name=value", encoded already,
+ * or
  * ""), and returns when all have an outcome, at DEADLINE_US (monotonic) at the latest.
- * TRACEPARENT goes with each.  Failures are outcomes; only our own want of memory is an error, and then
- * nothing was asked. */
+ * TRACEPARENT goes with each.  Failures are outcomes; only our own want of memory is an error, and
+ * then nothing was asked. */
 enum err upstream_ask(struct upstream_call *calls, size_t count, const char *query,
     const char *traceparent, int64_t deadline_us) MUST_CHECK;
 
-/* The verdict on one call, which becomes its outcome.  Of a call that was not asked it is ignored. */
+/* The verdict on one call, which becomes its outcome.  Of a call that was not asked it is ignored.
+ */
 void upstream_settle(struct upstream_call *call, enum upstream_outcome verdict);
 
 struct upstream_state upstream_state(struct upstream *up);
