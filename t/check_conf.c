@@ -249,7 +249,7 @@ static const struct {
 	    "f.yaml:1: deadline_ms must be a whole number of 10..60000" },
 	{ "coalesce: {deadline_ms: 2s}\n",
 	    "f.yaml:1: deadline_ms must be a whole number of 10..60000" },
-	{ "coalesce: {deadline_ms: }\n",
+	{ "coalesce: {deadline_ms: ''}\n",
 	    "f.yaml:1: deadline_ms must be a whole number of 10..60000" },
 	{ "coalesce: {deadline_ms: \"100\\0\"}\n",
 	    "f.yaml:1: deadline_ms must be a whole number of 10..60000" },
