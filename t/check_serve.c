@@ -10,17 +10,6 @@
 #include "lib/request.h"
 #include "lib/serve.h"
 
-/* ThreadSanitizer knows that epoll_wait() comes after EPOLL_CTL_ADD but not that it comes after
- * EPOLL_CTL_MOD, by which a connection goes from the thread that kept it to the one that closes it.
- */
-const char *__tsan_default_suppressions(void);
-
-const char *
-__tsan_default_suppressions(void)
-{
-	return "race:FCGX_Free\n";
-}
-
 /* FastCGI 1.0, sections 3 and 8. */
 enum {
 	BEGIN_REQUEST = 1,

@@ -20,7 +20,7 @@ cp "$build/caredesk" "$dir/"
 for program in coalesce health; do
 	cat > "$dir/$program" <<EOF
 #!/bin/sh
-exec valgrind --quiet --leak-check=full --show-leak-kinds=definite,possible --error-exitcode=99 \\
+exec valgrind --quiet --vgdb=no --leak-check=full --show-leak-kinds=definite,possible --error-exitcode=99 \\
     --log-file="$dir/logs/$program.%p" "$build/$program" "\$@"
 EOF
 	chmod 755 "$dir/$program"
@@ -37,7 +37,7 @@ for _ in $(seq 300); do
 done
 
 ask() {
-	curl --silent --parallel --parallel-max 16 --output /dev/null "$@"
+	curl --silent --no-progress-meter --parallel --parallel-max 16 --output /dev/null "$@"
 }
 say "10,000 requests"
 ask "$base/api/coalescence/default?member_id=[1-4000]"
