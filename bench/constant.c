@@ -22,8 +22,7 @@ constant_get(struct request *req, struct response *res)
 }
 
 static const struct route routes[] = {
-	{ METHOD_GET, "/shelf/{method}", ROLES_ANYONE, constant_get, NULL },
-	{ 0 }
+	{ METHOD_GET, "/shelf/{method}", ROLES_ANYONE, constant_get, NULL }, { 0 }
 };
 
 const struct program program = { "constant", routes, NULL, NULL };

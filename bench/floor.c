@@ -7,7 +7,8 @@
 static void
 answer(FCGX_Request *fcgi, void *own)
 {
-	static const char whole[] = "Content-Type: application/json\r\nContent-Length: 59\r\n\r\n"
+	static const char whole[] =
+	    "Content-Type: application/json\r\nContent-Length: 59\r\n\r\n"
 	    "{\"oop_max\":20000,\"remaining_oop_max\":9000,\"copay\":50000000}";
 
 	(void)own;

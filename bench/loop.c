@@ -11,7 +11,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define LISTEN_FD	STDIN_FILENO
+#define LISTEN_FD STDIN_FILENO
 
 static int epoll_fd;
 
@@ -30,7 +30,7 @@ answer(const struct loop *loop, FCGX_Request *fcgi, void *own, int fd)
 {
 	(void)FCGX_InitRequest(fcgi, -1, 0);
 	fcgi->ipcFd = fd;
-	fcgi->keepConnection = 1;	/* or FCGX_Accept_r() closes what it has not accepted itself */
+	fcgi->keepConnection = 1; /* or it closes what it has not accepted itself */
 	if (FCGX_Accept_r(fcgi) != 0)
 		return false;
 	loop->answer(fcgi, own);
@@ -72,7 +72,7 @@ loop_run(const struct loop *loop)
 		return EXIT_FAILURE;
 	}
 	(void)signal(SIGPIPE, SIG_IGN);
-	(void)signal(SIGTERM, SIG_DFL);	/* FCGX_Init() has taken it, to no end of ours */
+	(void)signal(SIGTERM, SIG_DFL); /* FCGX_Init() has taken it, to no end of ours */
 	watch(EPOLL_CTL_ADD, LISTEN_FD, EPOLLIN | EPOLLEXCLUSIVE);
 	for (int i = 1; i < loop->threads; i++)
 		if (pthread_create(&thread, NULL, thread_main, (void *)(uintptr_t)loop) != 0)

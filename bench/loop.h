@@ -13,7 +13,7 @@
 
 struct loop {
 	int threads;
-	void *(*open)(void);	/* a thread's own things; may be NULL */
+	void *(*open)(void); /* a thread's own things; may be NULL */
 	void (*answer)(FCGX_Request *fcgi, void *own);
 };
 

@@ -1,20 +1,23 @@
 /*
- * peer: what coalesce must do at the least and nothing more: the same calls in parallel by libcurl, kept
- * alive, their bodies read; the first is the answer, unread.  The calls have the same bytes as those of
- * coalesce, but for the trace, which is always one.  No deadline, no circuit, no JSON, no checks of any
- * kind.
+ * peer: what coalesce must do at the least and nothing more: the same calls in parallel by libcurl,
+ * kept alive, their bodies read; the first is the answer, unread.  The calls have the same bytes as
+ * those of coalesce, but for the trace, which is always one.  No deadline, no circuit, no JSON, no
+ * checks of any kind.
  *
- *	peer THREADS URL...
+ *	peer [--bare] THREADS URL...
+ *
+ * With --bare it leaves out the fields that coalesce sends: Accept, User-Agent and traceparent.
  */
 #include <curl/curl.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "loop.h"
 
-#define BODY_MAX	4096
-#define CALLS_MAX	8
+#define BODY_MAX 4096
+#define CALLS_MAX 8
 
 struct call {
 	CURL *easy;
@@ -33,6 +36,7 @@ static struct curl_slist trace_field = {
 };
 static struct curl_slist accept_field = { (char[]){ "Accept: application/json" }, &trace_field };
 
+static bool bare;
 static char **urls;
 static int url_count;
 
@@ -61,10 +65,12 @@ lane_open(void)
 
 		if (easy == NULL || curl_easy_setopt(easy, CURLOPT_URL, urls[i]) != CURLE_OK ||
 		    curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L) != CURLE_OK ||
-		    curl_easy_setopt(easy, CURLOPT_USERAGENT, "caredesk") != CURLE_OK ||
-		    curl_easy_setopt(easy, CURLOPT_HTTPHEADER, &accept_field) != CURLE_OK ||
 		    curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, take_body) != CURLE_OK ||
 		    curl_easy_setopt(easy, CURLOPT_WRITEDATA, &lane->calls[i]) != CURLE_OK)
+			abort();
+		if (!bare &&
+		    (curl_easy_setopt(easy, CURLOPT_USERAGENT, "caredesk") != CURLE_OK ||
+			curl_easy_setopt(easy, CURLOPT_HTTPHEADER, &accept_field) != CURLE_OK))
 			abort();
 	}
 	return lane;
@@ -92,8 +98,8 @@ answer(FCGX_Request *fcgi, void *own)
 	const struct call *first = &lane->calls[0];
 
 	ask(lane);
-	(void)FCGX_FPrintF(fcgi->out, "Content-Type: application/json\r\nContent-Length: %d\r\n\r\n",
-	    (int)first->n);
+	(void)FCGX_FPrintF(fcgi->out,
+	    "Content-Type: application/json\r\nContent-Length: %d\r\n\r\n", (int)first->n);
 	(void)FCGX_PutStr(first->body, (int)first->n, fcgi->out);
 }
 
@@ -102,8 +108,13 @@ main(int argc, char **argv)
 {
 	struct loop loop = { .open = lane_open, .answer = answer };
 
+	if (argc > 1 && strcmp(argv[1], "--bare") == 0) {
+		bare = true;
+		argc--;
+		argv++;
+	}
 	if (argc < 3 || argc > 2 + CALLS_MAX) {
-		(void)fprintf(stderr, "Usage: peer THREADS URL...\n");
+		(void)fprintf(stderr, "Usage: peer [--bare] THREADS URL...\n");
 		return EXIT_FAILURE;
 	}
 	loop.threads = atoi(argv[1]);

@@ -259,7 +259,7 @@ http {
 $(awk '/^\tmap /, /^\t}/' "$rendered")
 $(awk '/log_format/, /access_log/' "$rendered")
 $(grep -E '^	fastcgi_(keep_conn|request_buff|buffer|param|pass_header)' "$rendered")
-$(for name in floor constant peer; do
+$(for name in floor constant peer bare; do
 	echo "upstream $name { server unix:$tmp/$name.sock; keepalive 256; keepalive_requests 1000000; }"
 done)
 	upstream coalesce {
@@ -272,6 +272,7 @@ done)
 		location /floor/ { fastcgi_pass floor; }
 		location /shelf/ { fastcgi_pass constant; }
 		location /peer/ { fastcgi_pass peer; }
+		location /bare/ { fastcgi_pass bare; }
 		location /api/coalescence/ { fastcgi_pass coalesce; }
 		location /static/ { root html; }
 	}
@@ -393,15 +394,18 @@ bench_coalesce() {
 	start_rig
 	# Of 4, 8, 16 and 32 threads, 8 are the fastest here.
 	start_fastcgi peer "$build/bench/peer" 8 "${static_urls[@]/%/?member_id=1}"
-	measure_by_turns $clients peer "$rig/peer/?member_id=1" rig "$rig$question" \
+	start_fastcgi bare "$build/bench/peer" --bare 8 "${static_urls[@]}"
+	measure_by_turns $clients bare "$rig/bare/?member_id=1" peer "$rig/peer/?member_id=1" rig "$rig$question" \
 	    caredesk "$caredesk$question"
-	measure_by_turns 8 peer-8 "$rig/peer/?member_id=1" rig-8 "$rig$question" \
+	measure_by_turns 8 bare-8 "$rig/bare/?member_id=1" peer-8 "$rig/peer/?member_id=1" rig-8 "$rig$question" \
 	    caredesk-8 "$caredesk$question"
 	head_of_table "coalesce: three insurers that answer at once, not cached, $clients clients"
+	row bare "peer, and less: no query, no fields of its own" peer
 	row peer "peer: the same calls, nothing else"
 	row rig "coalesce behind the peer's nginx" peer
 	row caredesk "coalesce by caredesk run" peer
 	head_of_table "coalesce: the same, 8 clients"
+	row bare-8 "peer, and less: no query, no fields of its own" peer-8
 	row peer-8 "peer: the same calls, nothing else"
 	row rig-8 "coalesce behind the peer's nginx" peer-8
 	row caredesk-8 "coalesce by caredesk run" peer-8
@@ -460,26 +464,29 @@ send() {
 	done
 }
 
+# PID WORDS: a row of what it has.
+memory_row() {
+	echo "| $2 | $(rss_kib "$1") | $(awk "/^Threads/ { print \$2 }" "/proc/$1/status") |"
+}
+
 bench_memory() {
-	local pid idle warm after
+	local pid warm
 
 	start_insurers
 	start_caredesk 0 "${static_urls[@]}"
 	pid=$(coalesce_pid)
-	idle=$(rss_kib "$pid")
-	send $((requests / 20))
-	warm=$(rss_kib "$pid")
-	send "$requests"
-	after=$(rss_kib "$pid")
 	echo
 	echo "### memory: coalesce, $clients clients"
 	echo
-	echo "| when | RSS in KiB |"
-	echo "| --- | --- |"
-	echo "| idle, just started | $idle |"
-	echo "| warm, after $((requests / 20)) requests | $warm |"
-	echo "| after $requests more | $after |"
-	echo "| growth | $((after - warm)) |"
+	echo "| when | RSS in KiB | threads |"
+	echo "| --- | --- | --- |"
+	memory_row "$pid" "idle, just started"
+	send $((requests / 5))
+	memory_row "$pid" "warm, after $((requests / 5)) requests"
+	warm=$(rss_kib "$pid")
+	send "$requests"
+	memory_row "$pid" "after $requests more"
+	echo "| growth | $(($(rss_kib "$pid") - warm)) | |"
 }
 
 print_machine() {

@@ -1,7 +1,7 @@
 /*
  * slow: an insurer that takes its time: answers every request on 127.0.0.1:PORT after MS
- * milliseconds, or never where MS is -1.  One thread; it must cost little, for it runs beside what is
- * measured.
+ * milliseconds, or never where MS is -1.  One thread; it must cost little, for it runs beside what
+ * is measured.
  *
  *	slow PORT MS
  */
@@ -18,12 +18,13 @@
 #include <time.h>
 #include <unistd.h>
 
-#define FDS_MAX		16384
-#define BACKLOG		1024
-#define REQUEST_MAX	4096
-#define EVENTS		64
+#define FDS_MAX 16384
+#define BACKLOG 1024
+#define REQUEST_MAX 4096
+#define EVENTS 64
 
-static const char reply[] = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+static const char reply[] =
+    "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
     "Content-Length: 57\r\n\r\n{\"oop_max\":20000,\"remaining_oop_max\":9000,\"copay\":500000}";
 
 /* The delay is the same for all, so who came first is due first: the answers owed are a ring. */
@@ -34,7 +35,8 @@ static struct {
 } owed[FDS_MAX];
 static size_t owed_first, owed_count;
 
-static unsigned lives[FDS_MAX];	/* counted up when a descriptor is closed: what it was owed lapses */
+/* Counted up when a descriptor is closed: what it was owed lapses. */
+static unsigned lives[FDS_MAX];
 static int64_t delay_ns;
 static int epoll_fd, timer_fd, listen_fd;
 
@@ -73,7 +75,7 @@ owe(int fd)
 	if (delay_ns < 0)
 		return;
 	if (owed_count == FDS_MAX)
-		abort();	/* somebody asks twice on a connection */
+		abort(); /* somebody asks twice on a connection */
 	owed[i].fd = fd;
 	owed[i].life = lives[fd];
 	owed[i].due_ns = now_ns() + delay_ns;
@@ -128,7 +130,8 @@ take_request(int fd)
 static bool
 open_all(uint16_t port)
 {
-	struct sockaddr_in address = { .sin_family = AF_INET, .sin_port = htons(port),
+	struct sockaddr_in address = { .sin_family = AF_INET,
+		.sin_port = htons(port),
 		.sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
 	int yes = 1;
 

@@ -1,0 +1,59 @@
+# What run, check and .ci/run share: packages and a build.  Sourced by bash, from the top of the tree.
+
+say() {
+	printf '%s\n' "$*" >&2
+}
+
+# Installs those of the named Debian packages that are missing.
+install_packages() {
+	local missing=() package sudo=()
+
+	for package; do
+		[ "$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null)" = installed ] ||
+		    missing+=("$package")
+	done
+	[ ${#missing[@]} -gt 0 ] || return 0
+	if [ "$(id -u)" -ne 0 ]; then
+		command -v sudo >/dev/null || {
+			say "these packages are missing, and neither root nor sudo is here to install them:"
+			say "  apt-get install ${missing[*]}"
+			return 1
+		}
+		sudo=(sudo)
+	fi
+	say "installing ${missing[*]}"
+	# nginx comes with a service of its own, which is not wanted: it must not be started.
+	"${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get update -qq >&2 &&
+	    "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive SYSTEMD_OFFLINE=1 RUNLEVEL=1 \
+	    apt-get install -y -qq --no-install-recommends "${missing[@]}" >&2
+}
+
+run_packages=(gcc make libc6-dev autoconf automake pkg-config libfcgi-dev libjson-c-dev libyaml-dev
+    libcurl4-openssl-dev ca-certificates nginx spawn-fcgi multiwatch)
+check_packages=("${run_packages[@]}" check libsubunit-dev python3 openssl clang-format)
+
+# build FOLDER TARGET... [-- CONFIGURE-OPTION...]: configures where that was not done yet with these options,
+# and makes the targets; quiet unless something is wrong.
+build() {
+	local folder=$1 targets=() log
+	shift
+	while [ $# -gt 0 ] && [ "$1" != -- ]; do
+		targets+=("$1")
+		shift
+	done
+	[ $# -eq 0 ] || shift
+	if [ ! -x configure ] || [ configure.ac -nt configure ] || [ Makefile.am -nt Makefile.in ]; then
+		say "making configure"
+		log=$(./bootstrap 2>&1) || { say "$log"; return 1; }
+	fi
+	mkdir -p "$folder"
+	if [ ! -f "$folder/Makefile" ] || [ "$(cat "$folder/.options" 2>/dev/null)" != "$*" ]; then
+		say "configuring $folder $*"
+		log=$(cd "$folder" && ../configure --quiet "$@" 2>&1) || { say "$log"; return 1; }
+		printf '%s' "$*" > "$folder/.options"
+	fi
+	make --question --silent -C "$folder" "${targets[@]}" >/dev/null 2>&1 || {
+		say "building in $folder"
+		make --silent --jobs="$(nproc)" -C "$folder" "${targets[@]}" >&2
+	}
+}
