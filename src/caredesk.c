@@ -4,9 +4,42 @@
 #include <getopt.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "caredesk.h"
 #include "lib/log.h"
+#include "lib/upstream.h"
+#include "lib/user.h"
+
+/* An upstream as it will be opened, so that libcurl has its say about the URL. */
+static enum err
+check_upstream(const struct conf_upstream *item)
+{
+	const struct upstream_config config = {
+		.name = item->name, .url = item->url, .ca_file = item->ca_file, .max_in_flight = 1
+	};
+	struct upstream *up;
+	enum err err = upstream_open(&config, &up);
+
+	upstream_close(up);
+	return err;
+}
+
+enum err
+check_usable(const struct conf_options *options, const struct conf *conf)
+{
+	const char *file = options->file != NULL ? options->file : CONF_FILE;
+	struct user user;
+	enum err err;
+
+	for (size_t i = 0; i < conf->coalesce.upstreams.count; i++) {
+		const struct conf_upstream *item = &conf->coalesce.upstreams.items[i];
+
+		if ((err = check_upstream(item)) != OK)
+			return fail(err, "%s:%d: %s", file, (int)item->line, err_words());
+	}
+	return geteuid() == 0 ? user_find(conf->user, &user) : OK;
+}
 
 static enum err
 check_config(const struct conf_options *options)
@@ -14,6 +47,8 @@ check_config(const struct conf_options *options)
 	struct conf *conf;
 	enum err err = conf_load(options, &conf);
 
+	if (err == OK && (err = check_usable(options, conf)) != OK)
+		conf_close(conf);
 	if (err != OK)
 		return err;
 	(void)printf("%s is good: listens on %s, %zu %s, %zu methods\n",

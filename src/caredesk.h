@@ -10,6 +10,10 @@
 #include "lib/conf.h"
 #include "lib/err.h"
 
+/* What conf cannot judge by itself: URLs by libcurl, files, the user.  ERR_INPUT, as conf_load().
+ */
+enum err check_usable(const struct conf_options *options, const struct conf *conf) MUST_CHECK;
+
 /* The nginx configuration, for nginx -p ./ in the data folder. */
 enum err render_nginx(const struct conf *conf, FILE *out) MUST_CHECK;
 

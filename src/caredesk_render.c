@@ -13,6 +13,7 @@
 #include "lib/embedded.h"
 #include "lib/problem.h"
 #include "lib/programs.h"
+#include "lib/user.h"
 
 #define VALUES_MAX 32
 #define DEPTH_MAX 4
@@ -139,7 +140,7 @@ put_healths(FILE *out, const struct conf *conf)
 	(void)conf;
 	for (size_t i = 0; i < PROGRAM_COUNT; i++)
 		(void)fprintf(out,
-		    "\t\tlocation ~ ^/healthz/%s/?$ {\n\t\t\tfastcgi_pass %s;\n\t\t}\n",
+		    "\t\tlocation ~ ^/healthz/%s/?\\z {\n\t\t\tfastcgi_pass %s;\n\t\t}\n",
 		    program_names[i], program_names[i]);
 }
 
@@ -148,6 +149,17 @@ put_servers(FILE *out, const struct conf *conf)
 {
 	put_templates(out, "server");
 	put_healths(out, conf);
+}
+
+/* What nginx can say of the cause: where it speaks of an upstream, it means our own program. */
+static const char *
+nginx_detail(const struct problem *problem)
+{
+	if (problem->code == ERR_UPSTREAM)
+		return "the program that answers here has ended and is being started again";
+	if (problem->code == ERR_UPSTREAM_TIMEOUT)
+		return "the program that answers here does not answer";
+	return problem->title;
 }
 
 /* nginx's own refusals, in the form of the programs' problems. */
@@ -170,28 +182,19 @@ put_problems(FILE *out, const struct conf *conf)
 		    "\t\t\treturn %d '{\"type\":\"/problems/%s\",\"title\":\"%s\",\"status\":%d,"
 		    "\"detail\":\"%s\",\"trace_id\":\"$trace_id\"}';\n\t\t}\n",
 		    table[i].status, table[i].retry ? "\t\t\tset $sent_retry 1;\n" : "",
-		    table[i].code == ERR_METHOD ? "\t\t\tset $sent_allow \"GET, HEAD, OPTIONS\";\n"
-						: "",
+		    table[i].code == ERR_METHOD ? "\t\t\tset $sent_allow $read_only;\n" : "",
 		    table[i].status, table[i].name, table[i].title, table[i].status,
-		    table[i].title);
-}
-
-static void
-put_read_only(FILE *out, const struct conf *conf)
-{
-	(void)conf;
-	(void)fputs(
-	    "if ($request_method = OPTIONS) {\n"
-	    "\t\t\t\tset $sent_allow \"GET, HEAD, OPTIONS\";\n\t\t\t\treturn 204;\n\t\t\t}\n"
-	    "\t\t\tif ($changes) {\n\t\t\t\treturn 405;\n\t\t\t}",
-	    out);
+		    nginx_detail(&table[i]));
 }
 
 static void
 put_user(FILE *out, const struct conf *conf)
 {
-	if (geteuid() == 0)
-		(void)fprintf(out, "user %s;", conf->user);
+	struct user user;
+
+	/* Without a group nginx would look for one of the user's name. */
+	if (geteuid() == 0 && user_find(conf->user, &user) == OK)
+		(void)fprintf(out, "user %s %s;", conf->user, user.group);
 }
 
 static void
@@ -213,7 +216,6 @@ set_values(struct values *values, const struct conf *conf)
 		{ "servers", put_servers },
 		{ "healths", put_healths },
 		{ "problems", put_problems },
-		{ "read_only", put_read_only },
 		{ "user", put_user },
 		{ "coalesce_cache", put_cache },
 	};
@@ -222,9 +224,10 @@ set_values(struct values *values, const struct conf *conf)
 	for (size_t i = 0; i < sizeof(blocks) / sizeof(blocks[0]); i++)
 		set(values, blocks[i].name, written(blocks[i].put, conf));
 	set(values, "listen", strdup(conf->listen));
+	set(values, "read_only", strdup(template("read_only")));
 	set(values, "http_socket", strdup(HTTP_SOCKET));
 	set(values, "demo_port", number(conf->demo_port));
-	set(values, "read_timeout_s", number(15 + deadline_ms / 1000));
+	set(values, "coalesce_timeout_s", number(3 + deadline_ms / 1000));
 	set(values, "coalesce_lock_ms", number(1 + deadline_ms / CONF_LOCK_SHARE));
 	/* Fresh, then once more while it is fetched anew. */
 	set(values, "coalesce_inactive_s", number(2 * conf->coalesce.max_age_s + 1));

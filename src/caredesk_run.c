@@ -18,7 +18,6 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
-#include <pwd.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -35,15 +34,18 @@
 #include "lib/log.h"
 #include "lib/programs.h"
 #include "lib/upstream.h"
+#include "lib/user.h"
 
 #define READY_WITHIN_US (15 * CLOCK_SECOND_US)
 #define ASK_EVERY_MS 20
 #define ASK_WITHIN_US (CLOCK_SECOND_US / 2)
 #define STOP_WITHIN_US (18 * CLOCK_SECOND_US / 10)
 #define NGINX_FIRST_US (11 * CLOCK_SECOND_US / 10) /* the programs' stop begins after it */
+#define LOCK "run/lock"
 #define CHILDREN (PROGRAM_COUNT + 1)
 #define NGINX PROGRAM_COUNT
 #define RESTART_PAUSE_US (CLOCK_SECOND_US / 10)
+#define HEALTH_MAX (1024 * 1024)
 #define LINE_MAX_BYTES 4096 /* nginx cuts its own at 2048 */
 
 /* A program that dies within 100 ms of its start, 5 times in a row, is given up: at the start for
@@ -63,7 +65,7 @@ struct child {
 
 struct house {
 	const struct conf *conf;
-	char config_file[PATH_MAX]; /* full; empty for the defaults */
+	char config_file[PATH_MAX]; /* full; /dev/null for the defaults */
 	char program_dir[PATH_MAX];
 	struct child children[CHILDREN];
 	bool ready;
@@ -71,7 +73,7 @@ struct house {
 	int said_fds[2]; /* a pipe: what nginx and multiwatch say on standard error */
 	size_t line_used;
 	char line[LINE_MAX_BYTES];
-	char nginx_error[LINE_MAX_BYTES]; /* its last line of level error or worse */
+	char nginx_error[LINE_MAX_BYTES]; /* its last line of level emerg */
 };
 
 /* Beside this executable as built, or where make install has put them. */
@@ -109,46 +111,89 @@ make_folders(const char *name)
 	return OK;
 }
 
-/* A folder with something else in it is no data folder, and must not be made one by mistake. */
+/* A folder with something else in it is no data folder, and must not be made one by mistake: ours
+ * has the lock, a new one has nothing. */
 static enum err
 check_ours(const char *name)
 {
-	bool ours = access("run", F_OK) == 0;
+	struct stat lock;
 	struct dirent *entry;
-	DIR *folder = opendir(".");
+	DIR *folder;
 
-	if (folder == NULL)
+	if (lstat(LOCK, &lock) == 0 && S_ISREG(lock.st_mode))
+		return OK;
+	if ((folder = opendir(".")) == NULL)
 		return fail(ERR_INPUT, "data folder %s: %m", name);
-	while (!ours && (entry = readdir(folder)) != NULL)
-		if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
-			break;
-	ours = ours || entry == NULL;
+	do {
+		entry = readdir(folder);
+	} while (
+	    entry != NULL && (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0));
 	(void)closedir(folder);
-	return ours
-	    ? OK
-	    : fail(ERR_INPUT, "data folder %s: is not empty, and not one of caredesk's", name);
+	if (entry == NULL)
+		return OK;
+	return fail(ERR_INPUT, "data folder %s: is not empty, and not one of caredesk's", name);
+}
+
+static enum err
+take_lock(struct house *house, const char *name)
+{
+	if (mkdir("run", 0700) != 0 && errno != EEXIST)
+		return fail(ERR_INPUT, "data folder %s: %m", name);
+	house->lock_fd = open(LOCK, O_CREAT | O_RDWR | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (house->lock_fd < 0)
+		return fail(ERR_INPUT, "data folder %s: %m", name);
+	if (flock(house->lock_fd, LOCK_EX | LOCK_NB) != 0)
+		return fail(ERR_INPUT, "data folder %s: another caredesk runs there", name);
+	return OK;
+}
+
+/* The folder NAME for whoever is in GROUP to look into, and root's. */
+static enum err
+give_folder(const char *name, gid_t group)
+{
+	int fd = open(name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	bool given = fd >= 0 && fchown(fd, 0, group) == 0 && fchmod(fd, 0750) == 0;
+	enum err err = given ? OK : fail(ERR_INPUT, "data folder, %s: %m", name);
+
+	if (fd >= 0)
+		(void)close(fd);
+	return err;
 }
 
 /* Started by root, the folders stay root's, and the user's group may only look: what root writes,
  * or has nginx's master open, must not lie where the user could put a link instead. */
 static enum err
-make_tree(const char *user)
+make_tree(const char *name)
 {
 	static const char *const folders[] = { ".", "run", "log", "tmp", "cache", "html",
 		"html/problems" };
-	char buffer[4096];
-	struct passwd entry, *found = NULL;
+	struct user user;
 	bool root = geteuid() == 0;
+	enum err err = root ? user_find(name, &user) : OK;
 
-	if (root &&
-	    (getpwnam_r(user, &entry, buffer, sizeof(buffer), &found) != 0 || found == NULL))
-		return fail(ERR_INPUT, "user %s does not exist", user);
-	for (size_t i = 0; i < sizeof(folders) / sizeof(folders[0]); i++) {
-		if ((mkdir(folders[i], 0700) != 0 && errno != EEXIST) ||
-		    (root &&
-			(chown(folders[i], 0, found->pw_gid) != 0 || chmod(folders[i], 0750) != 0)))
-			return fail(ERR_INPUT, "data folder, %s: %m", folders[i]);
+	for (size_t i = 0; i < sizeof(folders) / sizeof(folders[0]) && err == OK; i++) {
+		if (mkdir(folders[i], 0700) != 0 && errno != EEXIST)
+			err = fail(ERR_INPUT, "data folder, %s: %m", folders[i]);
+		else if (root)
+			err = give_folder(folders[i], user.gid);
 	}
+	return err;
+}
+
+/* What nginx has kept are members' answers; they must not lie about when nothing runs.  The folder
+ * is another user's, who might put links in our way: rm knows how not to follow them. */
+static enum err
+empty_cache(void)
+{
+	pid_t pid = fork();
+	int status = 0;
+
+	if (pid == 0) {
+		(void)execlp("rm", "rm", "-rf", "--", "cache/coalesce", (char *)NULL);
+		_exit(EXIT_FAILURE);
+	}
+	if (pid < 0 || waitpid(pid, &status, 0) != pid || status != 0)
+		return fail(ERR_INTERNAL, "the cache cannot be emptied");
 	return OK;
 }
 
@@ -162,14 +207,10 @@ open_data(struct house *house)
 		return err;
 	if (chdir(name) != 0)
 		return fail(ERR_INPUT, "data folder %s: %m", name);
-	if ((err = check_ours(name)) != OK || (err = make_tree(house->conf->user)) != OK)
+	if ((err = check_ours(name)) != OK || (err = take_lock(house, name)) != OK ||
+	    (err = make_tree(house->conf->user)) != OK)
 		return err;
-	house->lock_fd = open("run/lock", O_CREAT | O_RDWR | O_CLOEXEC | O_NOFOLLOW, 0600);
-	if (house->lock_fd < 0)
-		return fail(ERR_INPUT, "data folder %s: %m", name);
-	if (flock(house->lock_fd, LOCK_EX | LOCK_NB) != 0)
-		return fail(ERR_INPUT, "data folder %s: another caredesk runs there", name);
-	return OK;
+	return empty_cache();
 }
 
 /* nginx would try for seconds and then say less. */
@@ -196,16 +237,18 @@ check_free(const char *host, int64_t port)
 
 /* In the child: becomes ARGV, or says why not. */
 static void
-become(char *const *argv, int said_fd)
+become(char *const *argv, int said_fd, pid_t parent)
 {
 	sigset_t none;
-	int nothing = open("/dev/null", O_RDONLY);
+	int nothing = open("/dev/null", O_RDONLY | O_CLOEXEC);
 	int said = fcntl(said_fd, F_DUPFD_CLOEXEC, LOG_FD + 1);
 
 	(void)sigemptyset(&none);
 	(void)sigprocmask(SIG_SETMASK, &none, NULL);
 	(void)setpgid(0, 0);
 	(void)prctl(PR_SET_PDEATHSIG, SIGTERM);
+	if (getppid() != parent)
+		_exit(EXIT_FAILURE); /* it died before that could tell us */
 	(void)dup2(nothing, STDIN_FILENO);
 	(void)dup2(STDERR_FILENO, LOG_FD);
 	(void)dup2(said, STDERR_FILENO);
@@ -228,9 +271,7 @@ start(struct house *house, size_t i, const char *name, char *const *argv)
 		return fail(ERR_INTERNAL, "%s cannot be started: %m", name);
 	}
 	if (child->pid == 0) {
-		if (getppid() != parent)
-			_exit(EXIT_FAILURE);
-		become(argv, house->said_fds[1]);
+		become(argv, house->said_fds[1], parent);
 	}
 	(void)setpgid(child->pid, child->pid); /* whoever comes first */
 	return OK;
@@ -242,7 +283,8 @@ start_program(struct house *house, size_t i)
 	char socket[64], path[PATH_MAX + 64];
 	char *argv[40] = { "spawn-fcgi", "-n", "-b", "1024", "-M", "0600", "-s", socket };
 	char *watched[] = { "--", MULTIWATCH, path, "--listen",
-		(char *)(uintptr_t)house->conf->listen, "--data", "." };
+		(char *)(uintptr_t)house->conf->listen, "--data", ".", "--config",
+		house->config_file };
 	size_t n = 8;
 
 	(void)snprintf(socket, sizeof(socket), PROGRAM_SOCKET_FORMAT, program_names[i]);
@@ -253,10 +295,6 @@ start_program(struct house *house, size_t i)
 	}
 	memcpy(argv + n, watched, sizeof(watched));
 	n += sizeof(watched) / sizeof(watched[0]);
-	if (house->config_file[0] != '\0') {
-		argv[n++] = "--config";
-		argv[n++] = house->config_file;
-	}
 	return start(house, i, program_names[i], argv);
 }
 
@@ -269,18 +307,21 @@ start_nginx(struct house *house)
 	return start(house, NGINX, "nginx", argv);
 }
 
-/* nginx quotes request lines and referrers, whose queries nobody must find in a log.  Where a query
- * ends is up to the client, so everything behind the first question mark goes. */
+/* nginx quotes what the client sent: its address, request line, host and referrer behind "client:",
+ * and here and there a path.  All of that goes, since none of it may be in a log. */
 static void
 relay_line(struct house *house, char *line)
 {
 	bool error = strstr(line, "[error]") != NULL || strstr(line, "[crit]") != NULL ||
 	    strstr(line, "[alert]") != NULL || strstr(line, "[emerg]") != NULL;
 	bool nginx = line[0] >= '0' && line[0] <= '9'; /* begins with the date */
+	char *client = strstr(line, ", client: ");
 
-	line[strcspn(line, "?")] = '\0';
+	if (client != NULL)
+		*client = '\0';
+	line[strcspn(line, "?#")] = '\0';
 	log_event(error ? LOG_ERROR : LOG_WARNING, nginx ? "nginx" : "multiwatch", "%s", line);
-	if (error)
+	if (strstr(line, "[emerg]") != NULL)
 		(void)snprintf(house->nginx_error, sizeof(house->nginx_error), "%s", line);
 }
 
@@ -294,6 +335,9 @@ relay(struct house *house)
 
 	if (n <= 0)
 		return false;
+	for (ssize_t i = 0; i < n; i++)
+		if (house->line[house->line_used + (size_t)i] == '\0')
+			house->line[house->line_used + (size_t)i] = ' ';
 	house->line_used += (size_t)n;
 	house->line[house->line_used] = '\0';
 	while ((end = strchr(line, '\n')) != NULL) {
@@ -358,26 +402,31 @@ watch(struct house *house, int timeout_ms, bool *stop)
 		return OK;
 	if (info.ssi_signo == SIGCHLD)
 		return reap(house);
-	*stop = true;
+	if (info.ssi_signo != SIGUSR1)
+		*stop = true;
+	else if (house->children[NGINX].pid != 0)
+		(void)kill(house->children[NGINX].pid, SIGUSR1); /* it opens its log anew */
 	return OK;
 }
 
-/* Whether every program has answered through nginx, well or not. */
+/* Which program is the first that has not answered through nginx, well or not; PROGRAM_COUNT: none.
+ */
 static enum err
-ask_all(struct upstream_call *calls, bool *ready)
+ask_all(struct upstream_call *calls, size_t *missing)
 {
 	enum err err;
 
-	*ready = false;
+	*missing = 0;
 	if (access(HTTP_SOCKET, F_OK) != 0)
 		return OK;
 	err = upstream_ask(calls, PROGRAM_COUNT, "", "", clock_monotonic_us() + ASK_WITHIN_US);
 	if (err != OK)
 		return err;
-	*ready = true;
-	for (size_t i = 0; i < PROGRAM_COUNT; i++) {
-		*ready &= calls[i].outcome == UPSTREAM_ANSWERED &&
-		    (calls[i].status == 200 || calls[i].status == 503);
+	*missing = PROGRAM_COUNT;
+	for (size_t i = PROGRAM_COUNT; i-- > 0;) {
+		if (calls[i].outcome != UPSTREAM_ANSWERED ||
+		    (calls[i].status != 200 && calls[i].status != 503))
+			*missing = i;
 		upstream_settle(&calls[i], UPSTREAM_ANSWERED); /* not yet is no failure */
 	}
 	return OK;
@@ -387,19 +436,15 @@ static enum err
 await_answers(struct house *house, struct upstream_call *calls, bool *stop)
 {
 	int64_t until_us = clock_monotonic_us() + READY_WITHIN_US;
-	bool ready = false;
+	size_t missing = 0;
 	enum err err;
 
-	while (!ready && !*stop) {
+	while (missing < PROGRAM_COUNT && !*stop) {
 		if ((err = watch(house, ASK_EVERY_MS, stop)) != OK ||
-		    (err = ask_all(calls, &ready)) != OK)
+		    (err = ask_all(calls, &missing)) != OK)
 			return err;
-		if (!ready && clock_monotonic_us() > until_us) {
-			for (size_t i = 0; i < PROGRAM_COUNT; i++)
-				if (calls[i].status != 200 && calls[i].status != 503)
-					return fail(
-					    ERR_INTERNAL, "%s does not answer", program_names[i]);
-		}
+		if (missing < PROGRAM_COUNT && clock_monotonic_us() > until_us)
+			return fail(ERR_INTERNAL, "%s does not answer", program_names[missing]);
 	}
 	return OK;
 }
@@ -420,7 +465,8 @@ await_ready(struct house *house, bool *stop)
 			.url = urls[i],
 			.socket = HTTP_SOCKET,
 			.max_in_flight = 1,
-			.circuit_failures = UINT32_MAX };
+			.circuit_failures = UINT32_MAX,
+			.body_max = HEALTH_MAX };
 		err = upstream_open(&configs[i], &calls[i].upstream);
 	}
 	if (err == OK)
@@ -490,6 +536,7 @@ open_signals(struct house *house)
 	(void)sigaddset(&set, SIGINT);
 	(void)sigaddset(&set, SIGTERM);
 	(void)sigaddset(&set, SIGHUP);
+	(void)sigaddset(&set, SIGUSR1);
 	(void)sigaddset(&set, SIGCHLD);
 	(void)prctl(PR_SET_CHILD_SUBREAPER, 1);
 	if (sigprocmask(SIG_BLOCK, &set, NULL) != 0 ||
@@ -559,18 +606,26 @@ run(struct house *house)
 	return err;
 }
 
-/* As the programs are given it: they start in the data folder. */
+/* As the programs are given it, who start in the data folder and must not find another there. */
 static enum err
 full_config_path(const struct conf_options *options, char path[PATH_MAX])
 {
 	const char *name = options->file;
 
-	path[0] = '\0';
-	if (name == NULL && access(CONF_FILE, F_OK) == 0)
-		name = CONF_FILE;
-	if (name != NULL && realpath(name, path) == NULL)
-		return fail(ERR_INPUT, "%s: %m", name);
-	return OK;
+	if (name == NULL)
+		name = access(CONF_FILE, F_OK) == 0 ? CONF_FILE : "/dev/null";
+	return realpath(name, path) != NULL ? OK : fail(ERR_INPUT, "%s: %m", name);
+}
+
+static void
+house_close(struct house *house)
+{
+	const int fds[] = { house->signal_fd, house->said_fds[0], house->said_fds[1],
+		house->lock_fd };
+
+	for (size_t i = 0; i < sizeof(fds) / sizeof(fds[0]); i++)
+		if (fds[i] >= 0)
+			(void)close(fds[i]);
 }
 
 enum err
@@ -588,21 +643,18 @@ caredesk_run(const struct conf_options *options)
 	(void)snprintf(path, sizeof(path), "%s:/usr/sbin:/sbin",
 	    getenv("PATH") != NULL ? getenv("PATH") : "/usr/bin:/bin");
 	(void)setenv("PATH", path, 1);
-	if ((err = full_config_path(options, house.config_file)) == OK &&
+	if ((err = check_usable(options, conf)) == OK &&
+	    (err = full_config_path(options, house.config_file)) == OK &&
 	    (err = prepare(&house)) == OK) {
 		err = run(&house);
 		(void)snprintf(words, sizeof(words), "%s", err_words());
 		stop_all(&house);
 		if (err != OK)
 			err = fail(err, "%s", words);
+		else
+			err = empty_cache();
 	}
-	for (size_t i = 0; i < 4; i++) {
-		int fd = (int[]){ house.lock_fd, house.signal_fd, house.said_fds[0],
-			house.said_fds[1] }[i];
-
-		if (fd >= 0)
-			(void)close(fd);
-	}
+	house_close(&house);
 	conf_close(conf);
 	return err;
 }

@@ -414,7 +414,7 @@ put_upstreams(struct jsonw *w, void *ctx)
 
 		jsonw_object_begin(w, NULL);
 		jsonw_string(w, "name", state.name);
-		jsonw_string(w, "circuit", state.circuit);
+		jsonw_string(w, "circuit", upstream_circuit_name(state.circuit));
 		jsonw_int(w, "in_flight", state.in_flight);
 		jsonw_int(w, "answers", state.answers);
 		jsonw_int(w, "failures", state.failures);
@@ -430,11 +430,15 @@ static enum err
 coalesce_health(struct request *req, struct response *res)
 {
 	struct jsonw w;
-	size_t closed = 0;
+	size_t closed = 0, usable = 0;
 
-	for (size_t i = 0; i < upstream_count; i++)
-		closed += strcmp(upstream_state(upstreams[i]).circuit, "closed") == 0;
-	if (closed == 0)
+	for (size_t i = 0; i < upstream_count; i++) {
+		enum upstream_circuit circuit = upstream_state(upstreams[i]).circuit;
+
+		closed += circuit == CIRCUIT_CLOSED;
+		usable += circuit != CIRCUIT_OPEN;
+	}
+	if (usable == 0)
 		return problem_send(
 		    req, res, fail(ERR_BUSY, "no insurer can be asked"), put_upstreams, NULL);
 	response_begin(res, 200, "application/json");

@@ -12,6 +12,7 @@
 #include "lib/serve.h"
 #include "lib/upstream.h"
 
+#define HEALTH_MAX (1024 * 1024) /* a thousand upstreams tell of themselves in 100 KiB */
 #define DEADLINE_US CLOCK_SECOND_US
 #define URL_PREFIX "http://localhost/healthz/"
 
@@ -119,7 +120,8 @@ health_open(const struct conf *conf)
 			.name = program_names[i],
 			.url = urls[i],
 			.socket = HTTP_SOCKET,
-			.max_in_flight = 64,
+			.max_in_flight = UINT32_MAX,
+			.body_max = HEALTH_MAX,
 			.circuit_failures = UINT32_MAX, /* always asked anew */
 			.circuit_pause_us = CLOCK_SECOND_US,
 		};

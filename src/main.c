@@ -3,15 +3,18 @@
  */
 #include <getopt.h>
 #include <grp.h>
-#include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "lib/conf.h"
 #include "lib/log.h"
 #include "lib/serve.h"
+#include "lib/user.h"
+
+#define DESCRIPTORS_MAX 65536
 
 static void
 usage(FILE *out)
@@ -26,19 +29,33 @@ usage(FILE *out)
 
 /* Gives up root for good. */
 static enum err
-become(const char *user)
+become(const char *name)
 {
-	char buffer[4096];
-	struct passwd entry, *found = NULL;
+	struct user user;
+	enum err err;
 
 	if (geteuid() != 0)
 		return OK;
-	if (getpwnam_r(user, &entry, buffer, sizeof(buffer), &found) != 0 || found == NULL)
-		return fail(ERR_INPUT, "user %s does not exist", user);
-	if (initgroups(user, found->pw_gid) != 0 || setgid(found->pw_gid) != 0 ||
-	    setuid(found->pw_uid) != 0 || (found->pw_uid != 0 && setuid(0) == 0))
-		return fail(ERR_INTERNAL, "cannot become user %s: %m", user);
+	if ((err = user_find(name, &user)) != OK)
+		return err;
+	if (initgroups(name, user.gid) != 0 || setgid(user.gid) != 0 || setuid(user.uid) != 0 ||
+	    (user.uid != 0 && setuid(0) == 0))
+		return fail(ERR_INTERNAL, "cannot become user %s: %m", name);
 	return OK;
+}
+
+/* Each connection, and each thread's one to every upstream, takes a descriptor: as many as are
+ * allowed. */
+static void
+raise_descriptor_limit(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
+		limit.rlim_cur =
+		    limit.rlim_max < DESCRIPTORS_MAX ? limit.rlim_max : DESCRIPTORS_MAX;
+		(void)setrlimit(RLIMIT_NOFILE, &limit);
+	}
 }
 
 /* The configuration is read before root is given up, and everything after that is relative to the
@@ -52,6 +69,7 @@ run(const struct conf_options *options)
 	if ((err = conf_load(options, &conf)) != OK)
 		return err;
 	(void)umask(0077);
+	raise_descriptor_limit();
 	if (chdir(conf->data) != 0) {
 		err = fail(ERR_INPUT, "data folder %s: %m", conf->data);
 		goto done;

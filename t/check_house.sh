@@ -21,7 +21,7 @@ rule() {
 sources=(src/*.c src/*.h src/lib/*.c src/lib/*.h)
 
 # A file may include only what stands on a lower step; nothing on the shelf reaches up to a program.
-declare -A step=([err]=0 [text]=0 [embedded]=0 [programs]=0 [clock]=1 [pool]=1 [log]=2
+declare -A step=([err]=0 [text]=0 [embedded]=0 [programs]=0 [clock]=1 [user]=1 [pool]=2 [log]=2
     [conf]=3 [jsonr]=3 [jsonw]=3 [request]=3 [response]=3
     [upstream]=4 [problem]=4 [route]=5 [serve]=6)
 for file in src/lib/*.[ch]; do

@@ -73,7 +73,7 @@ step(void *ctx, void *own)
 	return true;
 }
 
-static const struct pool_work work = { seat_open, seat_close, step, &queue };
+static const struct pool_work work = { seat_open, seat_close, step, &queue, 60 * 1000000 };
 
 static void
 begin(unsigned openings)

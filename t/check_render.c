@@ -135,7 +135,7 @@ START_TEST(every_program_has_its_socket_and_its_health)
 		(void)snprintf(words, sizeof(words), "server unix:run/%s.sock", program_names[i]);
 		ck_assert_uint_eq(said(words), 1);
 		(void)snprintf(
-		    words, sizeof(words), "location ~ ^/healthz/%s/?$ {", program_names[i]);
+		    words, sizeof(words), "location ~ ^/healthz/%s/?\\z {", program_names[i]);
 		ck_assert_uint_eq(said(words), 2); /* for callers, and for health itself */
 	}
 }

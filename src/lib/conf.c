@@ -33,6 +33,7 @@ struct key {
 #define NAME_MAX_BYTES 64
 #define URL_MAX_BYTES 1024
 #define ITEMS_MAX 1000
+#define DEPTH_MAX 16
 
 #define AT(type, member) .offset = offsetof(struct type, member)
 
@@ -145,6 +146,15 @@ is_word(const char *s)
 	return s[0] != '\0' && s[strspn(s, "abcdefghijklmnopqrstuvwxyz0123456789-_")] == '\0';
 }
 
+/* ASCII without spaces and control characters. */
+static bool
+is_printable(const char *s)
+{
+	while (*s > ' ' && *s < 0x7f)
+		s++;
+	return *s == '\0';
+}
+
 static enum err
 read_text(const struct reader *r, yaml_node_t *node, const struct key *key, char *into)
 {
@@ -205,8 +215,8 @@ read_choice(const struct reader *r, yaml_node_t *node, const struct key *key, ch
 			memcpy(into, &i, sizeof(i));
 			return OK;
 		}
-		(void)snprintf(
-		    why + strlen(why), sizeof(why) - strlen(why), " %s", key->choices[i]);
+		(void)snprintf(why + strlen(why), sizeof(why) - strlen(why), "%s %s",
+		    i == 0 ? "" : ",", key->choices[i]);
 	}
 	return bad_value(r, node, key, why);
 }
@@ -308,6 +318,8 @@ check_names(const struct reader *r, yaml_node_t *node, const struct key *keys)
 		text = (const char *)name->data.scalar.value;
 		while (key->name != NULL && !is_text(name, key->name))
 			key++;
+		if (key->name == NULL && !is_printable(text))
+			return fail(ERR_INPUT, "%s:%u: unknown key", r->name, line_of(name));
 		if (key->name == NULL)
 			return fail(
 			    ERR_INPUT, "%s:%u: unknown key %.64s", r->name, line_of(name), text);
@@ -400,11 +412,13 @@ check_upstreams(const char *name, const struct conf *conf)
 			    name, line);
 		n = strcspn(host + 3, "/?");
 		if (n == 0 || memchr(host + 3, '@', n) != NULL ||
-		    strpbrk(url, "# \\\"<>{}") != NULL)
+		    url[strcspn(url, "# \\\"<>{}|^`")] != '\0' || !is_printable(url))
 			return fail(ERR_INPUT,
 			    "%s:%u: url must have a host, and neither a user, a "
 			    "fragment nor characters that need escaping",
 			    name, line);
+		if (items[i].ca_file != NULL && items[i].ca_file[0] != '/')
+			return fail(ERR_INPUT, "%s:%u: ca_file must be a full path", name, line);
 		for (size_t j = 0; j < i; j++)
 			if (strcmp(items[i].name, items[j].name) == 0)
 				return fail(ERR_INPUT, "%s:%u: there are two upstreams named %s",
@@ -503,6 +517,31 @@ problem_line(const yaml_parser_t *parser, const char *bytes, size_t n)
 	return line;
 }
 
+/* libyaml takes quadratic time to nest deeply; the events come one by one, so that it is stopped
+ * before.  What is no YAML is left to be told by the second reading. */
+static enum err
+check_depth(const char *bytes, size_t n, const char *name)
+{
+	yaml_parser_t parser;
+	yaml_event_t event;
+	yaml_event_type_t type = YAML_NO_EVENT;
+	size_t depth = 0, line = 0;
+
+	if (yaml_parser_initialize(&parser) == 0)
+		return fail(ERR_BUSY, "no memory for the configuration");
+	yaml_parser_set_input_string(&parser, (const unsigned char *)bytes, n);
+	while (type != YAML_STREAM_END_EVENT && depth <= DEPTH_MAX &&
+	    yaml_parser_parse(&parser, &event) != 0) {
+		type = event.type;
+		depth += type == YAML_SEQUENCE_START_EVENT || type == YAML_MAPPING_START_EVENT;
+		depth -= type == YAML_SEQUENCE_END_EVENT || type == YAML_MAPPING_END_EVENT;
+		line = event.start_mark.line + 1;
+		yaml_event_delete(&event);
+	}
+	yaml_parser_delete(&parser);
+	return depth <= DEPTH_MAX ? OK : fail(ERR_INPUT, "%s:%zu: nested too deeply", name, line);
+}
+
 /* The one document in BYTES; an empty one has no root. */
 static enum err
 parse_yaml(const char *bytes, size_t n, const char *name, yaml_document_t *document)
@@ -562,7 +601,8 @@ conf_parse(const char *bytes, size_t n, const char *name, const struct conf_opti
 	*out = NULL;
 	if (conf == NULL || r.document == NULL)
 		err = fail(ERR_BUSY, "no memory for the configuration");
-	else if ((err = parse_yaml(bytes, n, name, r.document)) == OK)
+	else if ((err = check_depth(bytes, n, name)) == OK &&
+	    (err = parse_yaml(bytes, n, name, r.document)) == OK)
 		err = fill(&r, options, conf);
 	if (conf == NULL || err != OK) {
 		if (r.document != NULL)

@@ -4,6 +4,8 @@
 #include <stdint.h>
 #include <unistd.h>
 
+#include "lib/clock.h"
+
 /* Below the low mark a thread that goes to wait is replaced; above the high mark one that has
  * finished parks.  The distance keeps threads from being swapped at every wait. */
 #define HIGH_PER_LOW 4
@@ -14,30 +16,57 @@ struct parked {
 	bool woken;
 };
 
+/* What has been started and must be joined. */
+struct slot {
+	pthread_t id;
+	enum { FREE, RUNNING, ENDED } state;
+};
+
 static struct {
 	pthread_mutex_t lock;
 	const struct pool_work *work;
 	struct parked *parked; /* last in, first out */
 	size_t active; /* running, or in step() for want of work */
-	size_t threads; /* started so far; only pool_join() forgets them */
+	size_t threads; /* in slots that are RUNNING */
 	size_t low;
-	bool stopping;
-	pthread_t ids[POOL_THREADS_MAX];
+	bool stopping, joining;
+	struct slot slots[POOL_THREADS_MAX];
 } pool = { .lock = PTHREAD_MUTEX_INITIALIZER };
 
 static _Thread_local bool in_pool;
 
-/* With the lock held.  The caller no longer counts as active when this returns, or does again. */
 static void
+unlist(const struct parked *who)
+{
+	struct parked **at = &pool.parked;
+
+	while (*at != who)
+		at = &(*at)->next;
+	*at = who->next;
+}
+
+/* With the lock held.  Whether the caller is to go on: else nobody has needed it for long. */
+static bool
 park(void)
 {
 	struct parked me = { .next = pool.parked, .wake = PTHREAD_COND_INITIALIZER };
+	int64_t until_us = clock_monotonic_us() + pool.work->idle_us;
+	const struct timespec until = {
+		.tv_sec = until_us / CLOCK_SECOND_US,
+		.tv_nsec = until_us % CLOCK_SECOND_US * 1000,
+	};
+	int failed = 0;
 
 	pool.parked = &me;
 	pool.active--;
-	while (!me.woken)
-		(void)pthread_cond_wait(&me.wake, &pool.lock);
+	while (!me.woken && failed == 0)
+		failed = pthread_cond_clockwait(&me.wake, &pool.lock, CLOCK_MONOTONIC, &until);
+	if (!me.woken) {
+		unlist(&me);
+		pool.active++;
+	}
 	(void)pthread_cond_destroy(&me.wake);
+	return me.woken;
 }
 
 /* With the lock held: the last one parked is active from now on. */
@@ -52,30 +81,52 @@ unpark(void)
 	(void)pthread_cond_signal(&who->wake);
 }
 
-static void
-leave(void)
+/* Whether a thread that has done its step does another. */
+static bool
+stay(void)
 {
+	bool wanted = true;
+
 	(void)pthread_mutex_lock(&pool.lock);
-	pool.active--;
+	if (pool.active > pool.low * HIGH_PER_LOW && !pool.stopping)
+		wanted = park();
 	(void)pthread_mutex_unlock(&pool.lock);
+	return wanted;
 }
 
 static void *
 thread_main(void *arg)
 {
-	const struct pool_work *work = arg;
+	struct slot *slot = arg;
+	const struct pool_work *work = pool.work;
 	void *own = work->thread_open(work->ctx);
 
 	in_pool = true;
-	while (own != NULL && work->step(work->ctx, own)) {
-		(void)pthread_mutex_lock(&pool.lock);
-		if (pool.active > pool.low * HIGH_PER_LOW && !pool.stopping)
-			park();
-		(void)pthread_mutex_unlock(&pool.lock);
-	}
+	while (own != NULL && work->step(work->ctx, own) && stay())
+		;
 	if (own != NULL)
 		work->thread_close(work->ctx, own);
-	leave();
+	(void)pthread_mutex_lock(&pool.lock);
+	slot->state = ENDED;
+	pool.threads--;
+	pool.active--;
+	(void)pthread_mutex_unlock(&pool.lock);
+	return NULL;
+}
+
+/* With the lock held: a slot for one more thread, or NULL. */
+static struct slot *
+find_slot(void)
+{
+	for (size_t i = 0; i < POOL_THREADS_MAX; i++) {
+		if (pool.slots[i].state == FREE)
+			return &pool.slots[i];
+		if (pool.slots[i].state == ENDED && !pool.joining) {
+			(void)pthread_join(pool.slots[i].id, NULL); /* past its last lock */
+			pool.slots[i].state = FREE;
+			return &pool.slots[i];
+		}
+	}
 	return NULL;
 }
 
@@ -83,18 +134,19 @@ thread_main(void *arg)
 static bool
 start_thread(void)
 {
+	struct slot *slot = find_slot();
 	pthread_attr_t attr;
 	int failed;
 
-	if (pool.threads >= POOL_THREADS_MAX)
+	if (slot == NULL)
 		return false;
 	(void)pthread_attr_init(&attr);
 	(void)pthread_attr_setstacksize(&attr, POOL_STACK_BYTES);
-	failed = pthread_create(
-	    &pool.ids[pool.threads], &attr, thread_main, (void *)(uintptr_t)pool.work);
+	failed = pthread_create(&slot->id, &attr, thread_main, slot);
 	(void)pthread_attr_destroy(&attr);
 	if (failed != 0)
 		return false;
+	slot->state = RUNNING;
 	pool.threads++;
 	pool.active++;
 	return true;
@@ -155,19 +207,33 @@ pool_stop(void)
 	(void)pthread_mutex_unlock(&pool.lock);
 }
 
+/* With the lock held: one that is not joined yet, or NULL. */
+static struct slot *
+find_unjoined(void)
+{
+	for (size_t i = 0; i < POOL_THREADS_MAX; i++)
+		if (pool.slots[i].state != FREE)
+			return &pool.slots[i];
+	return NULL;
+}
+
 void
 pool_join(void)
 {
-	pthread_t id;
+	struct slot *slot;
 
 	(void)pthread_mutex_lock(&pool.lock);
-	for (size_t i = 0; i < pool.threads; i++) { /* may grow meanwhile, never after the last */
-		id = pool.ids[i];
+	pool.joining = true;
+	/* Those that run may start others, until the last has ended. */
+	while ((slot = find_unjoined()) != NULL) {
+		pthread_t id = slot->id;
+
 		(void)pthread_mutex_unlock(&pool.lock);
 		(void)pthread_join(id, NULL);
 		(void)pthread_mutex_lock(&pool.lock);
+		slot->state = FREE;
 	}
-	pool.threads = 0;
+	pool.joining = false;
 	(void)pthread_mutex_unlock(&pool.lock);
 }
 

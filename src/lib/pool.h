@@ -15,6 +15,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "lib/err.h"
 
@@ -28,6 +29,8 @@ struct pool_work {
 	/* Waits for one thing to do and does it; false ends the thread. */
 	bool (*step)(void *ctx, void *own);
 	void *ctx;
+	/* A thread parked for so long ends, and all that it keeps open with it. */
+	int64_t idle_us;
 };
 
 /* Starts as many threads as run at best on this machine.  WORK must stay.  ERR_INTERNAL if not

@@ -1,6 +1,7 @@
 #include "lib/request.h"
 
 #include <assert.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -165,8 +166,10 @@ read_path(struct request *req, const char *s, size_t n)
 		return fail(ERR_INPUT, "the path must begin with a slash");
 	if (n > REQUEST_PATH_MAX)
 		return fail(ERR_URI_TOO_LONG, "the path is longer than %d bytes", REQUEST_PATH_MAX);
-	memcpy(req->logged_bytes, s, n);
-	req->logged_bytes[n] = '\0';
+	/* Some clients err in the sign that begins the query, which must not be logged all the
+	 * same. */
+	(void)snprintf(
+	    req->logged_bytes, sizeof(req->logged_bytes), "%.*s", (int)strcspn(s, "?#&;="), s);
 	req->log_path = req->logged_bytes;
 	memcpy(at, s, n);
 	at[n] = '\0';

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcgiapp.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -14,10 +15,12 @@
 #include <sys/time.h>
 #include <unistd.h>
 
+#include "lib/clock.h"
 #include "lib/log.h"
 #include "lib/pool.h"
 
 #define LISTEN_FD STDIN_FILENO
+#define FULL_PAUSE_MS 100
 
 static struct {
 	const struct program *program;
@@ -155,8 +158,17 @@ accept_connection(void)
 	const struct timeval limit = { .tv_sec = SERVE_SOCKET_TIMEOUT_S };
 	int fd = accept4(LISTEN_FD, NULL, NULL, SOCK_CLOEXEC);
 
+	if (fd < 0 && (errno == EMFILE || errno == ENFILE)) {
+		/* It stays readable; to ask again at once would cost all the time there is. */
+		log_event(LOG_ERROR, "no_descriptors", "a connection has to wait: %m");
+		pool_wait_begin();
+		(void)poll(NULL, 0, FULL_PAUSE_MS);
+		pool_wait_end();
+	}
+	if (!atomic_load(&server.stopping))
+		(void)watch(EPOLL_CTL_MOD, LISTEN_FD, EPOLLIN | EPOLLONESHOT);
 	if (fd < 0)
-		return; /* another thread has it, or the peer left */
+		return; /* or the peer left */
 	if (!peer_allowed(fd) ||
 	    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit)) != 0 ||
 	    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit)) != 0 ||
@@ -212,8 +224,9 @@ seat_close(void *ctx, void *own)
 	free(own);
 }
 
-static enum err
-open_epoll(void)
+/* The signals that stop us. */
+static sigset_t
+stop_signals(void)
 {
 	sigset_t set;
 
@@ -222,12 +235,19 @@ open_epoll(void)
 	(void)sigaddset(&set, SIGINT);
 	(void)sigaddset(&set, SIGQUIT);
 	(void)sigaddset(&set, SIGUSR1); /* multiwatch's */
+	return set;
+}
+
+static enum err
+open_epoll(void)
+{
+	sigset_t set = stop_signals();
+
 	(void)signal(SIGPIPE, SIG_IGN);
-	if (pthread_sigmask(SIG_BLOCK, &set, NULL) != 0 ||
-	    (server.signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK)) < 0 ||
+	if ((server.signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK)) < 0 ||
 	    (server.epoll_fd = epoll_create1(EPOLL_CLOEXEC)) < 0 ||
 	    !watch(EPOLL_CTL_ADD, server.signal_fd, EPOLLIN) ||
-	    !watch(EPOLL_CTL_ADD, LISTEN_FD, EPOLLIN | EPOLLEXCLUSIVE))
+	    !watch(EPOLL_CTL_ADD, LISTEN_FD, EPOLLIN | EPOLLONESHOT))
 		return fail(ERR_INTERNAL, "cannot wait for connections: %m");
 	return OK;
 }
@@ -235,7 +255,8 @@ open_epoll(void)
 static enum err
 serve_fastcgi(const struct program *served)
 {
-	static const struct pool_work work = { seat_open, seat_close, step, NULL };
+	static const struct pool_work work = { seat_open, seat_close, step, NULL,
+		SERVE_IDLE_S * CLOCK_SECOND_US };
 	enum err err;
 
 	server.program = served;
@@ -290,5 +311,12 @@ serve_cgi(const struct program *served)
 enum err
 serve(const struct program *served)
 {
-	return FCGX_IsCGI() ? serve_cgi(served) : serve_fastcgi(served);
+	sigset_t set = stop_signals();
+
+	/* Before libfcgi, whose handlers of the same signals would swallow one that comes early. */
+	(void)pthread_sigmask(SIG_BLOCK, &set, NULL);
+	if (!FCGX_IsCGI())
+		return serve_fastcgi(served);
+	(void)pthread_sigmask(SIG_UNBLOCK, &set, NULL);
+	return serve_cgi(served);
 }

@@ -20,6 +20,7 @@
 #include "lib/route.h"
 
 #define SERVE_SOCKET_TIMEOUT_S 10 /* for one read or write of a peer that stalls */
+#define SERVE_IDLE_S 60 /* after which a thread that nobody needs ends, with its connections */
 #define SERVE_SILENCE_MS 300
 
 /* What a program's file gives to main. */

@@ -175,6 +175,12 @@ open_socket(void *arg, curlsocktype purpose, struct curl_sockaddr *to)
 }
 
 static size_t
+body_max(const struct upstream *up)
+{
+	return up->config->body_max > 0 ? up->config->body_max : UPSTREAM_BODY_MAX;
+}
+
+static size_t
 take_body(char *bytes, size_t size, size_t n, void *arg)
 {
 	struct handle *handle = arg;
@@ -182,7 +188,7 @@ take_body(char *bytes, size_t size, size_t n, void *arg)
 	char *grown;
 
 	n *= size;
-	if (n > UPSTREAM_BODY_MAX - handle->n) {
+	if (n > body_max(handle->upstream) - handle->n) {
 		handle->too_large = true;
 		return 0;
 	}
@@ -228,8 +234,8 @@ set_options(struct handle *handle)
 	ok &= curl_easy_setopt(easy, CURLOPT_REDIR_PROTOCOLS_STR, "https") == CURLE_OK;
 	ok &= curl_easy_setopt(easy, CURLOPT_PROXY, "") == CURLE_OK;
 	ok &= curl_easy_setopt(easy, CURLOPT_USERAGENT, "caredesk") == CURLE_OK;
-	ok &= curl_easy_setopt(easy, CURLOPT_MAXFILESIZE_LARGE, (curl_off_t)UPSTREAM_BODY_MAX) ==
-	    CURLE_OK;
+	ok &= curl_easy_setopt(easy, CURLOPT_MAXFILESIZE_LARGE,
+		  (curl_off_t)body_max(handle->upstream)) == CURLE_OK;
 	ok &= curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, take_body) == CURLE_OK;
 	ok &= curl_easy_setopt(easy, CURLOPT_WRITEDATA, handle) == CURLE_OK;
 	ok &= curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, open_socket) == CURLE_OK;
@@ -430,13 +436,6 @@ patience_us(int64_t now_us)
 	return now_us - atomic_load(&quick_at_us) < QUICK_FOR_US ? PATIENCE_US : 0;
 }
 
-static void
-note_pace(int64_t start_us, int64_t now_us)
-{
-	if (now_us - start_us < QUICK_US)
-		atomic_store(&quick_at_us, now_us);
-}
-
 /* Until all are done or the deadline has come. */
 static void
 drive(struct lane *lane, struct upstream_call *calls, size_t count, int64_t start_us,
@@ -464,7 +463,9 @@ drive(struct lane *lane, struct upstream_call *calls, size_t count, int64_t star
 	}
 	if (waiting)
 		pool_wait_end();
-	note_pace(start_us, clock_monotonic_us());
+	now_us = clock_monotonic_us();
+	if (now_us - start_us < QUICK_US)
+		atomic_store(&quick_at_us, now_us);
 	for (size_t i = 0; i < count; i++)
 		if (calls[i].outcome == UNDER_WAY)
 			finish(lane, &calls[i], UPSTREAM_TIMEOUT, start_us);
@@ -476,6 +477,7 @@ upstream_ask(struct upstream_call *calls, size_t count, const char *query, const
 {
 	struct lane *lane = prepare(calls, count);
 	int64_t start_us = clock_monotonic_us();
+	bool asked = false;
 
 	if (lane == NULL)
 		return fail(ERR_BUSY, "no memory to ask the upstreams");
@@ -487,10 +489,13 @@ upstream_ask(struct upstream_call *calls, size_t count, const char *query, const
 		if (!admit(&calls[i], start_us))
 			continue;
 		calls[i].outcome = UNDER_WAY;
-		if (!start(lane, &calls[i], query, traceparent))
+		if (start(lane, &calls[i], query, traceparent))
+			asked = true;
+		else
 			finish(lane, &calls[i], UPSTREAM_BROKEN, start_us);
 	}
-	drive(lane, calls, count, start_us, deadline_us);
+	if (asked)
+		drive(lane, calls, count, start_us, deadline_us);
 	return OK;
 }
 
@@ -631,6 +636,25 @@ upstream_close(struct upstream *up)
 	free(up);
 }
 
+const char *
+upstream_circuit_name(enum upstream_circuit circuit)
+{
+	static const char *const names[] = { "closed", "half_open", "open" };
+
+	return names[circuit];
+}
+
+/* With the lock held. */
+static enum upstream_circuit
+circuit_of(const struct upstream *up)
+{
+	if (!up->open)
+		return CIRCUIT_CLOSED;
+	if (up->probing || clock_monotonic_us() >= up->open_until_us)
+		return CIRCUIT_HALF_OPEN;
+	return CIRCUIT_OPEN;
+}
+
 struct upstream_state
 upstream_state(struct upstream *up)
 {
@@ -639,9 +663,7 @@ upstream_state(struct upstream *up)
 	(void)pthread_mutex_lock(&up->lock);
 	state = (struct upstream_state){
 		.name = up->config->name,
-		.circuit = !up->open ? "closed"
-		    : up->probing    ? "half_open"
-				     : "open",
+		.circuit = circuit_of(up),
 		.last_failure = up->last_failure,
 		.in_flight = up->in_flight,
 		.answers = up->answers,

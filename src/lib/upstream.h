@@ -50,6 +50,7 @@ struct upstream_config {
 	    *ca_file; /* of https: trust these authorities instead of the system's; or NULL */
 	const char *socket; /* path of a Unix socket to reach it by; NULL for TCP */
 	unsigned max_in_flight;
+	size_t body_max; /* bytes of a response; 0 is UPSTREAM_BODY_MAX */
 	bool private_network; /* a name may resolve to a private or loopback address */
 	unsigned circuit_failures;
 	int64_t circuit_pause_us;
@@ -68,9 +69,18 @@ struct upstream_call {
 	int64_t us;
 };
 
+enum upstream_circuit {
+	CIRCUIT_CLOSED,
+	CIRCUIT_HALF_OPEN, /* the pause is over: the next call may try, or is trying */
+	CIRCUIT_OPEN
+};
+
+/* "closed", "half_open", "open". */
+const char *upstream_circuit_name(enum upstream_circuit circuit);
+
 struct upstream_state {
 	const char *name;
-	const char *circuit; /* "closed", "open", "half_open" */
+	enum upstream_circuit circuit;
 	enum upstream_outcome last_failure; /* UPSTREAM_ANSWERED: none yet */
 	unsigned in_flight;
 	int64_t answers, failures;

@@ -86,7 +86,7 @@ class Methods(Case):
                     self.assertEqual(reply.field("Allow"), ALLOW)
 
     def test_a_body_that_nobody_reads_does_no_harm(self):
-        body = b"GET /smuggled HTTP/1.1\r\nHost: x\r\n\r\n" * 1000
+        body = b"GET /smuggled HTTP/1.1\r\nHost: localhost\r\n\r\n" * 1000
         for target in self.targets():
             for method in ("POST", "GET"):
                 with self.subTest(target=target, method=method), \
@@ -169,7 +169,7 @@ class Problems(Case):
 class Refusals(Case):
     """What is malformed, oversized or ambiguous, and who says so in which form."""
 
-    GET = "GET /api/coalescence/default?member_id=1 HTTP/1.1\r\nHost: x\r\n"
+    GET = "GET /api/coalescence/default?member_id=1 HTTP/1.1\r\nHost: localhost\r\n"
 
     def refused(self, data, *statuses):
         """One problem, and then the end of the connection."""
@@ -184,26 +184,33 @@ class Refusals(Case):
             self.assertEqual(connection.rest(), b"", "more than one answer")
         return problem
 
+    def test_a_foreign_host_gets_no_answer(self):
+        for host in ("evil.example", "localhost.evil.example", "10.0.0.1", "127.0.0.1.example"):
+            with self.subTest(host), self.service.connect() as connection:
+                connection.send(f"GET /ping HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+                with self.assertRaises(ConnectionResetError):
+                    connection.socket.recv(1000)
+
     def test_malformed_requests_are_400(self):
         for data in ("GET\r\n\r\n", "GET / HTTP/1.1\r\n\r\n", "\0\r\n\r\n",
                      "get / HTTP/1.1\r\n\r\n",
-                     "GET / HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n", "GET / HTTX/1.1\r\n\r\n",
-                     "GET /a b HTTP/1.1\r\nHost: x\r\n\r\n", "G(T / HTTP/1.1\r\nHost: x\r\n\r\n",
-                     "GET nope HTTP/1.1\r\nHost: x\r\n\r\n",
-                     "OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n",
+                     "GET / HTTP/1.1\r\nHost: localhost\r\nHost: y\r\n\r\n", "GET / HTTX/1.1\r\n\r\n",
+                     "GET /a b HTTP/1.1\r\nHost: localhost\r\n\r\n", "G(T / HTTP/1.1\r\nHost: localhost\r\n\r\n",
+                     "GET nope HTTP/1.1\r\nHost: localhost\r\n\r\n",
+                     "OPTIONS * HTTP/1.1\r\nHost: localhost\r\n\r\n",
                      "GET / HTTP/1.1\r\nHost: a/b\r\n\r\n", "GET / HTTP/1.1\r\nHost: \r\n\r\n",
-                     "GET / HTTP/1.1\r\nHost: x\r\nX: a\0b\r\n\r\n", "\x16\x03\x01\x02\r\n\r\n",
-                     "GET / HTTP/1.x\r\nHost: x\r\n\r\n", "GET /%zz HTTP/1.1\r\nHost: x\r\n\r\n",
-                     "GET / HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n",
-                     "GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 1x\r\n\r\n",
-                     "GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999999999999\r\n\r\n",
-                     "GET / HTTP/1.1\r\nHost: x\r\nA b: c\r\n\r\n"):
+                     "GET / HTTP/1.1\r\nHost: localhost\r\nX: a\0b\r\n\r\n", "\x16\x03\x01\x02\r\n\r\n",
+                     "GET / HTTP/1.x\r\nHost: localhost\r\n\r\n", "GET /%zz HTTP/1.1\r\nHost: localhost\r\n\r\n",
+                     "GET / HTTP/1.1\r\nHost: localhost\r\nContent-Length: -1\r\n\r\n",
+                     "GET / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1x\r\n\r\n",
+                     "GET / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999999999999999999\r\n\r\n",
+                     "GET / HTTP/1.1\r\nHost: localhost\r\nA b: c\r\n\r\n"):
             with self.subTest(data):
                 self.refused(data, 400)
 
     def test_other_versions_of_http(self):
-        self.refused("GET / HTTP/2.0\r\nHost: x\r\n\r\n", 505)
-        self.refused("GET / HTTP/9.9\r\nHost: x\r\n\r\n", 400, 505)
+        self.refused("GET / HTTP/2.0\r\nHost: localhost\r\n\r\n", 505)
+        self.refused("GET / HTTP/9.9\r\nHost: localhost\r\n\r\n", 400, 505)
         reply = self.service.raw(b"GET /ping HTTP/1.0\r\n\r\n")
         self.assertEqual(responses(reply), [200])
         self.assertTrue(reply.endswith(b'{"message":"pong"}'))
@@ -217,7 +224,7 @@ class Refusals(Case):
         for target in ("/ping", "/api/coalescence/default", "/healthz", "/problems/not-found"):
             for length in (1048577, 10**12, 2**62):
                 with self.subTest(target=target, length=length):
-                    self.refused(f"POST {target} HTTP/1.1\r\nHost: x\r\n"
+                    self.refused(f"POST {target} HTTP/1.1\r\nHost: localhost\r\n"
                                  f"Content-Length: {length}\r\n\r\n", 413)
         data = self.GET.replace("GET", "POST") + "Transfer-Encoding: chunked\r\n\r\n"
         reply = self.service.raw(data.encode() + 40 * (b"8000\r\n" + b"x" * 0x8000 + b"\r\n"))
@@ -226,7 +233,7 @@ class Refusals(Case):
     def test_addresses_over_the_limit_are_414(self):
         for target in ("/" + 9000 * "x", "/ping?" + 40000 * "x",
                        "/api/coalescence/default?member_id=" + 8200 * "x"):
-            self.refused(f"GET {target} HTTP/1.1\r\nHost: x\r\n\r\n", 414)
+            self.refused(f"GET {target} HTTP/1.1\r\nHost: localhost\r\n\r\n", 414)
         for target in ("/api/coalescence/" + 500 * "x", "/healthz" + 600 * "/",
                        "/healthz/" + 250 * "%2e"):
             reply = self.get(target)
@@ -253,7 +260,7 @@ class Refusals(Case):
 
     def test_a_length_beside_chunks_and_two_lengths_are_refused(self):
         """Whoever stands before us may have read another end of the body: request smuggling."""
-        inner = "GET /smuggled HTTP/1.1\r\nHost: x\r\n\r\n"
+        inner = "GET /smuggled HTTP/1.1\r\nHost: localhost\r\n\r\n"
         chunk = f"{len(inner):x}\r\n{inner}\r\n0\r\n\r\n"
         for name, fields in {
                 "both": "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
@@ -274,20 +281,20 @@ class Refusals(Case):
                                      inner}.items():
             for target in ("/api/coalescence/default?member_id=1", "/healthz"):
                 with self.subTest(name, target=target):
-                    data = f"POST {target} HTTP/1.1\r\nHost: x\r\n{fields}"
+                    data = f"POST {target} HTTP/1.1\r\nHost: localhost\r\n{fields}"
                     self.refused(data, 400, 501)
         self.assertEqual([line for line in self.service.access_log
                           if "smuggled" in line["path"]], [])
 
     def test_what_looks_like_a_second_request_within_a_body_is_none(self):
-        inner = b"GET /smuggled HTTP/1.1\r\nHost: x\r\n\r\n"
+        inner = b"GET /smuggled HTTP/1.1\r\nHost: localhost\r\n\r\n"
         for fields, body in ((b"Content-Length: %d" % len(inner), inner),
                              (b"Transfer-Encoding: chunked",
                               b"%x\r\n%s\r\n0\r\n\r\n" % (len(inner), inner)),
                              (b"Transfer-Encoding: CHUNKED",
                               b"%x;a=b\r\n%s\r\n0\r\nX: y\r\n\r\n" % (len(inner), inner))):
-            data = (b"POST /healthz HTTP/1.1\r\nHost: x\r\n" + fields + b"\r\n\r\n" + body +
-                    b"GET /ping HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            data = (b"POST /healthz HTTP/1.1\r\nHost: localhost\r\n" + fields + b"\r\n\r\n" + body +
+                    b"GET /ping HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
             reply = self.service.raw(data)
             self.assertEqual(responses(reply), [405, 200], reply)
         self.assertEqual([line for line in self.service.access_log
@@ -296,7 +303,7 @@ class Refusals(Case):
     def test_pipelined_requests_are_answered_in_order(self):
         targets = 5 * ["/ping", "/api/coalescence/max?member_id=1", "/nope", "/healthz/coalesce"]
         with self.service.connect() as connection:
-            connection.send("".join(f"GET {target} HTTP/1.1\r\nHost: x\r\n\r\n"
+            connection.send("".join(f"GET {target} HTTP/1.1\r\nHost: localhost\r\n\r\n"
                                     for target in targets).encode())
             self.assertEqual([connection.receive().status for _ in targets],
                              5 * [200, 200, 404, 200])
@@ -442,7 +449,7 @@ class Tracing(Case):
 
     def test_two_traces_are_one_to_nginx_and_program(self):
         others = [f"00-{digit * 32}-b7ad6b7169203331-01" for digit in "ab"]
-        data = (f"GET {self.program} HTTP/1.1\r\nHost: x\r\ntraceparent: {others[0]}\r\n"
+        data = (f"GET {self.program} HTTP/1.1\r\nHost: localhost\r\ntraceparent: {others[0]}\r\n"
                 f"traceparent: {others[1]}\r\nConnection: close\r\n\r\n")
         trace_id = json.loads(self.service.raw(data.encode()).partition(b"\r\n\r\n")[2])["trace_id"]
         self.logged(trace_id)
@@ -499,7 +506,7 @@ class Logs(Case):
         for data in (f"{forged} / HTTP/1.1\r\n\r\n",
                      f"GET /ping HTTP/1.1\r\nHost: {forged}\r\nConnection: close\r\n\r\n",
                      f"GET /{forged}\r\n\r\n", f"FORGED\n{forged} /ping HTTP/1.1\r\n\r\n",
-                     "FORGED /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"):
+                     "FORGED /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"):
             self.service.raw(data.encode())
         self.last("/api/coalescence/default?member_id=2")
         lines = self.service.log + self.service.access_log

@@ -8,6 +8,7 @@ import signal
 import socket
 import stat
 import subprocess
+import tempfile
 import threading
 import time
 import unittest
@@ -167,6 +168,41 @@ class Starting(Case):
         self.assertEqual(service.left(), [])
         return said
 
+    def test_a_folder_with_something_else_in_it_is_left_alone(self):
+        for inside in ("run", "run/lock/", "log", "file"):
+            with self.subTest(inside), tempfile.TemporaryDirectory() as folder:
+                os.makedirs(os.path.join(folder, inside))
+                os.chmod(folder, 0o711)
+                self.fails(services(self, data=folder, ready=False), "not one of caredesk's")
+                self.assertEqual(stat.S_IMODE(os.stat(folder).st_mode), 0o711)
+
+    def test_a_configuration_in_the_data_folder_is_not_taken(self):
+        service = services(self)
+        service.stop()
+        with open(os.path.join(service.data, "caredesk.yaml"), "w", encoding="ascii") as file:
+            file.write("nonsense: 1\n")
+        again = services(self, data=service.data, port=service.port)
+        self.assertEqual(again.get(URL).status, 200)
+        again.stop()
+
+    def test_answers_that_were_kept_are_gone_after_the_stop(self):
+        service = services(self)
+        service.get(URL)
+        self.assertEqual(os.listdir(os.path.join(service.data, "cache")), ["coalesce"])
+        service.stop()
+        self.assertEqual(os.listdir(os.path.join(service.data, "cache")), [])
+
+    def test_sigusr1_opens_the_access_log_anew(self):
+        service = services(self)
+        log = os.path.join(service.data, "log/access.log")
+        os.rename(log, log + ".1")
+        os.kill(service.process.pid, signal.SIGUSR1)
+        wait_for(lambda: os.path.exists(log), "the new log")
+        service.get("/after")
+        with open(log, encoding="utf-8") as file:
+            self.assertIn('"path":"/after"', file.read())
+        service.stop()
+
     def test_ready_is_said_once_when_everything_answers(self):
         service = services(self, ready=False)
         service.await_ready()
@@ -230,13 +266,23 @@ class Starting(Case):
         self.assertTrue(os.path.exists(os.path.join(service.data, "run/lock")))
         service.stop()
 
-    def test_a_program_that_cannot_start_is_named_with_its_reason(self):
+    def test_a_file_that_is_missing_is_named_with_its_line(self):
         config = {"coalesce": {"upstreams": [{"name": "a", "url": "https://127.0.0.1:1/",
                                               "ca_file": "/nonexistent/ca.pem"}]}}
         service = services(self, config, ready=False)
-        said = self.fails(service, "coalesce")
+        said = self.fails(service, "caredesk.yaml:")
         self.assertIn("/nonexistent/ca.pem: No such file", said)
         service.await_gone()
+
+    @unittest.skipUnless(ROOT, "not root")
+    def test_a_program_that_cannot_start_is_named_with_its_reason(self):
+        with tempfile.NamedTemporaryFile() as secret:     # root's own
+            config = {"coalesce": {"upstreams": [{"name": "a", "url": "https://127.0.0.1:1/",
+                                                  "ca_file": secret.name}]}}
+            service = services(self, config, ready=False)
+            said = self.fails(service, "coalesce")
+            self.assertIn(f"{secret.name}: Permission denied", said)
+            service.await_gone()
 
     @unittest.skipUnless(ROOT, "not root")
     def test_a_user_who_does_not_exist_is_named(self):

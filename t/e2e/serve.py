@@ -352,7 +352,7 @@ class Leaving(SocketCase):
         for i in range(20):
             with self.service.connect() as connection:
                 connection.send(f"GET /api/coalescence/default?member_id={i} HTTP/1.1\r\n"
-                                "Host: x\r\n\r\n".encode())
+                                "Host: localhost\r\n\r\n".encode())
                 wait_for(lambda: self.insurer.asked > before + i, "the question")
         reply = self.service.get("/api/coalescence/default?member_id=x")
         self.assertEqual(reply.status, 200, reply)

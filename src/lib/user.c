@@ -1,0 +1,26 @@
+#include "lib/user.h"
+
+#include <grp.h>
+#include <pwd.h>
+#include <stdio.h>
+#include <string.h>
+
+#define ENTRY_MAX 16384
+
+enum err
+user_find(const char *name, struct user *user)
+{
+	char buffer[ENTRY_MAX];
+	struct passwd entry, *found = NULL;
+	struct group group_entry, *group = NULL;
+
+	if (getpwnam_r(name, &entry, buffer, sizeof(buffer), &found) != 0 || found == NULL)
+		return fail(ERR_INPUT, "user %s does not exist", name);
+	user->uid = found->pw_uid;
+	user->gid = found->pw_gid;
+	if (getgrgid_r(user->gid, &group_entry, buffer, sizeof(buffer), &group) != 0 ||
+	    group == NULL || strlen(group->gr_name) >= sizeof(user->group))
+		return fail(ERR_INPUT, "the group of user %s has no name", name);
+	(void)snprintf(user->group, sizeof(user->group), "%s", group->gr_name);
+	return OK;
+}
