@@ -49,7 +49,7 @@ build() {
 	mkdir -p "$folder"
 	if [ ! -f "$folder/Makefile" ] || [ "$(cat "$folder/.options" 2>/dev/null)" != "$*" ]; then
 		say "configuring $folder $*"
-		log=$(cd "$folder" && ../configure --quiet "$@" 2>&1) || { say "$log"; return 1; }
+		log=$(top=$PWD && cd "$folder" && "$top/configure" --quiet "$@" 2>&1) || { say "$log"; return 1; }
 		printf '%s' "$*" > "$folder/.options"
 	fi
 	make --question --silent -C "$folder" "${targets[@]}" >/dev/null 2>&1 || {
