@@ -355,6 +355,7 @@ class Stopping(Case):
         wait_for(lambda: insurer.asked, "the question")
         self.assertLess(service.stop(), STOP_WITHIN)
         client.join()
+        self.assertEqual(replies[0].status, 200, replies[0])
         self.assertEqual(replies[0].json["copay"], 1)
 
     def test_what_never_ends_is_cut(self):
