@@ -73,7 +73,7 @@ START_TEST(an_empty_file_gives_the_defaults_and_demo_upstreams)
 			ck_assert_str_eq(items[j].name, names[j]);
 			ck_assert_str_eq(items[j].url, url);
 			ck_assert_ptr_null(items[j].ca_file);
-			ck_assert_int_eq(items[j].max_in_flight, 256);
+			ck_assert_int_eq(items[j].max_in_flight, 400);
 		}
 		conf_close(conf);
 	}
@@ -155,7 +155,7 @@ START_TEST(every_key_is_read)
 	ck_assert_int_eq(up[1].line, 16);
 	ck_assert_str_eq(up[1].url, "http://[::1]:8080/");
 	ck_assert_ptr_null(up[1].ca_file);
-	ck_assert_int_eq(up[1].max_in_flight, 256);
+	ck_assert_int_eq(up[1].max_in_flight, 400);
 	ck_assert(!up[1].private_network);
 	conf_close(conf);
 }
@@ -712,7 +712,7 @@ START_TEST(every_key_is_described)
 		"      name:            (required)      # ",
 		"      url:             (required)      # ",
 		"      ca_file:                         # ",
-		"      max_in_flight:   256             # ",
+		"      max_in_flight:   400             # ",
 		"      private_network:",
 		"  methods:                             # ",
 		"      oop_max:         (required)      # ",

@@ -45,7 +45,7 @@ static const struct key upstream_keys[] = {
 	{ "ca_file", KIND_TEXT, false, AT(conf_upstream, ca_file), .min = 1, .max = 1024,
 	    .help = "authorities (PEM, full path) to trust for https instead of the system's" },
 	{ "max_in_flight", KIND_NUMBER, false, AT(conf_upstream, max_in_flight), .min = 1,
-	    .max = 480, .number = 256, .help = "calls at once; one more fails at once" },
+	    .max = 480, .number = 400, .help = "calls at once; one more fails at once" },
 	{ "private_network", KIND_FLAG, false, AT(conf_upstream, private_network),
 	    .help = "its name may resolve to a private or loopback address" },
 	{ 0 },

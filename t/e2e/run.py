@@ -198,9 +198,12 @@ class Starting(Case):
         os.rename(log, log + ".1")
         os.kill(service.process.pid, signal.SIGUSR1)
         wait_for(lambda: os.path.exists(log), "the new log")
-        service.get("/after")
-        with open(log, encoding="utf-8") as file:
-            self.assertIn('"path":"/after"', file.read())
+
+        def written():      # the workers open it after the master
+            service.get("/after")
+            with open(log, encoding="utf-8") as file:
+                return '"path":"/after"' in file.read()
+        wait_for(written, "a line in the new log")
         service.stop()
 
     def test_ready_is_said_once_when_everything_answers(self):
