@@ -147,8 +147,8 @@ put_healths(FILE *out, const struct conf *conf)
 static void
 put_servers(FILE *out, const struct conf *conf)
 {
+	(void)conf;
 	put_templates(out, "server");
-	put_healths(out, conf);
 }
 
 /* What nginx can say of the cause: where it speaks of an upstream, it means our own program. */

@@ -634,7 +634,7 @@ caredesk_run(const struct conf_options *options)
 	struct house house = { .lock_fd = -1, .signal_fd = -1, .said_fds = { -1, -1 } };
 	char path[4096], words[ERR_WORDS_MAX];
 	struct conf *conf;
-	enum err err;
+	enum err err, cleared;
 
 	if ((err = conf_load(options, &conf)) != OK)
 		return err;
@@ -649,10 +649,8 @@ caredesk_run(const struct conf_options *options)
 		err = run(&house);
 		(void)snprintf(words, sizeof(words), "%s", err_words());
 		stop_all(&house);
-		if (err != OK)
-			err = fail(err, "%s", words);
-		else
-			err = empty_cache();
+		cleared = empty_cache();
+		err = err != OK ? fail(err, "%s", words) : cleared;
 	}
 	house_close(&house);
 	conf_close(conf);
