@@ -29,7 +29,7 @@ install_packages() {
 }
 
 run_packages=(gcc make libc6-dev autoconf automake pkg-config libfcgi-dev libjson-c-dev libyaml-dev
-    libcurl4-openssl-dev ca-certificates nginx spawn-fcgi multiwatch)
+    libcurl4-openssl-dev libsqlite3-dev libsodium-dev ca-certificates nginx spawn-fcgi multiwatch)
 check_packages=("${run_packages[@]}" check libsubunit-dev python3 openssl clang-format)
 
 # build FOLDER TARGET... [-- CONFIGURE-OPTION...]: configures where that was not done yet with these options,

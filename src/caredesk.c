@@ -8,6 +8,7 @@
 
 #include "caredesk.h"
 #include "lib/log.h"
+#include "lib/text.h"
 #include "lib/upstream.h"
 #include "lib/user.h"
 
@@ -42,17 +43,17 @@ check_usable(const struct conf_options *options, const struct conf *conf)
 }
 
 static enum err
-check_config(const struct conf_options *options)
+check_config(const struct caredesk_options *options)
 {
 	struct conf *conf;
-	enum err err = conf_load(options, &conf);
+	enum err err = conf_load(&options->conf, &conf);
 
-	if (err == OK && (err = check_usable(options, conf)) != OK)
+	if (err == OK && (err = check_usable(&options->conf, conf)) != OK)
 		conf_close(conf);
 	if (err != OK)
 		return err;
 	(void)printf("%s is good: listens on %s, %zu %s, %zu methods\n",
-	    options->file != NULL ? options->file : "the configuration", conf->listen,
+	    options->conf.file != NULL ? options->conf.file : "the configuration", conf->listen,
 	    conf->coalesce.upstreams.count, conf->demo ? "demo insurers" : "upstreams",
 	    conf->coalesce.methods.count);
 	conf_close(conf);
@@ -60,10 +61,10 @@ check_config(const struct conf_options *options)
 }
 
 static enum err
-print_nginx(const struct conf_options *options)
+print_nginx(const struct caredesk_options *options)
 {
 	struct conf *conf;
-	enum err err = conf_load(options, &conf);
+	enum err err = conf_load(&options->conf, &conf);
 
 	if (err == OK)
 		err = render_nginx(conf, stdout);
@@ -72,7 +73,7 @@ print_nginx(const struct conf_options *options)
 }
 
 static enum err
-print_config(const struct conf_options *options)
+print_config(const struct caredesk_options *options)
 {
 	(void)options;
 	conf_describe(stdout);
@@ -80,7 +81,7 @@ print_config(const struct conf_options *options)
 }
 
 static enum err
-print_problems(const struct conf_options *options)
+print_problems(const struct caredesk_options *options)
 {
 	(void)options;
 	render_problems(stdout);
@@ -88,106 +89,263 @@ print_problems(const struct conf_options *options)
 }
 
 static enum err
-print_version(const struct conf_options *options)
+print_version(const struct caredesk_options *options)
 {
 	(void)options;
 	(void)printf("caredesk %s\n", PACKAGE_VERSION);
 	return OK;
 }
 
-static enum err print_help(const struct conf_options *options);
+static enum err
+run_all(const struct caredesk_options *options)
+{
+	return caredesk_run(&options->conf);
+}
 
-static const struct {
+static enum err print_help(const struct caredesk_options *options);
+
+/* An option is a letter to getopt_long() and to the commands that take it. */
+static const struct command {
 	const char *name;
-	enum err (*run)(const struct conf_options *options);
+	const char *argument; /* what it is called; NULL for none */
+	const char *takes; /* letters of options beyond those that all take */
+	enum err (*run)(const struct caredesk_options *options);
 	const char *help;
 } commands[] = {
-	{ "run", caredesk_run, "start the programs and nginx, and stay until SIGINT or SIGTERM" },
-	{ "check-config", check_config, "say whether the configuration is good, or where not" },
-	{ "render-nginx", print_nginx, "print nginx's configuration" },
-	{ "config", print_config, "print every key of the configuration, its default and meaning" },
-	{ "problems", print_problems, "print the page of all problems (Markdown)" },
-	{ "version", print_version, "print the version" },
-	{ "help", print_help, "print this" },
+	{ "run", NULL, "", run_all,
+	    "start the programs and nginx, and stay until SIGINT or SIGTERM" },
+	{ "check-config", NULL, "", check_config,
+	    "say whether the configuration is good, or where not" },
+	{ "render-nginx", NULL, "", print_nginx, "print nginx's configuration" },
+	{ "config", NULL, "", print_config,
+	    "print every key of the configuration, its default and meaning" },
+	{ "migrate", NULL, "", caredesk_migrate,
+	    "bring the databases to the form that this version needs" },
+	{ "import", "FILE", "", caredesk_import,
+	    "register the events of a file, one JSON object a line; - is standard input" },
+	{ "demo", NULL, "en", caredesk_demo,
+	    "make up types and events of five years, where there are none" },
+	{ "recount", NULL, "r", caredesk_recount, "compare the report's sums with all events" },
+	{ "backup", "DIR", "", caredesk_backup,
+	    "copy the databases into a folder, also while the service runs" },
+	{ "restore", "DIR", "", caredesk_restore,
+	    "put a backup in the place of the databases, which are kept" },
+	{ "problems", NULL, "", print_problems, "print the page of all problems (Markdown)" },
+	{ "version", NULL, "", print_version, "print the version" },
+	{ "help", NULL, "", print_help, "print this" },
 };
 
 #define COMMANDS (sizeof(commands) / sizeof(commands[0]))
 
+static const struct {
+	char letter;
+	const char *name;
+	const char *value; /* what it is called; NULL for none */
+	const char *help;
+} options_known[] = {
+	{ 'c', "config", "FILE",
+	    "the configuration; else " CONF_FILE " if it is here, else the defaults" },
+	{ 'l', "listen", "ADDRESS:PORT", "instead of what the configuration says" },
+	{ 'd', "data", "DIR", "likewise: the folder of all that is written" },
+	{ 'e', "events", "N", "demo: how many; 100,000 if not given" },
+	{ 'n', "caregivers", "N", "demo: how many; 1,000 if not given" },
+	{ 'r', "repair", NULL, "recount: put right what differs" },
+	{ 'v', "version", NULL, "print the version" },
+	{ 'h', "help", NULL, "print this, or what one command takes" },
+};
+
+#define OPTIONS (sizeof(options_known) / sizeof(options_known[0]))
+#define OPTIONS_OF_ALL "cldvh"
+#define GIVEN_SIZE (OPTIONS + 2) /* each once, and what is none */
+
+static void
+print_options(FILE *out, const char *letters)
+{
+	char name[48];
+
+	for (size_t i = 0; i < OPTIONS; i++) {
+		if (strchr(letters, options_known[i].letter) == NULL)
+			continue;
+		(void)snprintf(name, sizeof(name), "--%s %s", options_known[i].name,
+		    options_known[i].value != NULL ? options_known[i].value : "");
+		(void)fprintf(out, "  %-21s %s\n", name, options_known[i].help);
+	}
+}
+
 static void
 usage(FILE *out)
 {
-	(void)fprintf(out,
-	    "Usage: caredesk COMMAND [--config FILE] [--listen ADDRESS:PORT] "
-	    "[--data DIR]\n\n");
-	for (size_t i = 0; i < COMMANDS; i++)
-		(void)fprintf(out, "  %-14s %s\n", commands[i].name, commands[i].help);
-	(void)fprintf(out,
-	    "\n"
-	    "  --config FILE  the configuration; else " CONF_FILE
-	    " if it is here, else the defaults\n"
-	    "  --listen, --data  instead of what the configuration says\n");
+	char name[32];
+
+	(void)fprintf(out, "Usage: caredesk COMMAND [ARGUMENT] [OPTION]...\n\n");
+	for (size_t i = 0; i < COMMANDS; i++) {
+		(void)snprintf(name, sizeof(name), "%s %s", commands[i].name,
+		    commands[i].argument != NULL ? commands[i].argument : "");
+		(void)fprintf(out, "  %-14s %s\n", name, commands[i].help);
+	}
+	(void)fprintf(out, "\n");
+	for (size_t i = 0; i < OPTIONS; i++)
+		print_options(out, (const char[]){ options_known[i].letter, '\0' });
+}
+
+static void
+usage_of(FILE *out, const struct command *command)
+{
+	(void)fprintf(out, "Usage: caredesk %s%s%s [OPTION]...\n\n  %s\n\n", command->name,
+	    command->argument != NULL ? " " : "",
+	    command->argument != NULL ? command->argument : "", command->help);
+	print_options(out, command->takes);
+	print_options(out, OPTIONS_OF_ALL);
 }
 
 static enum err
-print_help(const struct conf_options *options)
+print_help(const struct caredesk_options *options)
 {
 	(void)options;
 	usage(stdout);
 	return OK;
 }
 
-static int
-run_command(const char *name, const struct conf_options *options)
+/* --- The command line. */
+
+static enum err
+read_number(const char *name, const char *text, int64_t max, int64_t *value)
 {
-	for (size_t i = 0; i < COMMANDS; i++) {
-		if (strcmp(commands[i].name, name) != 0)
-			continue;
-		if (commands[i].run(options) == OK && fflush(stdout) == 0)
-			return EXIT_SUCCESS;
-		(void)fprintf(stderr, "caredesk: %s\n", err_words());
-		return EXIT_FAILURE;
+	if (text_uint(text, strlen(text), value) && *value >= 1 && *value <= max)
+		return OK;
+	return fail(ERR_INPUT, "--%s must be a whole number of 1..%lld", name, (long long)max);
+}
+
+/* What a letter says.  Each is remembered in GIVEN, which has room for one more. */
+static enum err
+take_option(char letter, char *given, struct caredesk_options *options)
+{
+	if (strchr(given, letter) == NULL)
+		given[strlen(given)] = letter;
+	switch (letter) {
+	case 'c':
+		options->conf.file = optarg;
+		return OK;
+	case 'l':
+		options->conf.listen = optarg;
+		return OK;
+	case 'd':
+		options->conf.data = optarg;
+		return OK;
+	case 'e':
+		return read_number("events", optarg, DEMO_EVENTS_MAX, &options->events);
+	case 'n':
+		return read_number("caregivers", optarg, DEMO_CAREGIVERS_MAX, &options->caregivers);
+	case 'r':
+		options->repair = true;
+		return OK;
+	default:
+		return letter == '?' ? fail(ERR_INPUT, "see caredesk --help") : OK;
 	}
-	(void)fprintf(stderr, "caredesk: no command %s; see caredesk --help\n", name);
+}
+
+/* The options, and where the words begin (optind). */
+static enum err
+read_options(int argc, char **argv, char given[GIVEN_SIZE], struct caredesk_options *options)
+{
+	struct option names[OPTIONS + 1] = { 0 };
+	enum err err = OK;
+	int letter;
+
+	for (size_t i = 0; i < OPTIONS; i++)
+		names[i] = (struct option){ .name = options_known[i].name,
+			.has_arg = options_known[i].value != NULL ? required_argument : no_argument,
+			.val = options_known[i].letter };
+	memset(given, '\0', GIVEN_SIZE);
+	while (err == OK && (letter = getopt_long(argc, argv, "h", names, NULL)) != -1)
+		err = take_option((char)letter, given, options);
+	return err;
+}
+
+static enum err
+find_command(const char *name, const struct command **found)
+{
+	for (size_t i = 0; i < COMMANDS; i++)
+		if (strcmp(commands[i].name, name) == 0) {
+			*found = &commands[i];
+			return OK;
+		}
+	return fail(ERR_INPUT, "no command %s; see caredesk --help", name);
+}
+
+/* Whether COMMAND takes these options and so many arguments. */
+static enum err
+check_taken(const struct command *command, const char *given, int arguments)
+{
+	int wanted = command->argument != NULL ? 1 : 0;
+
+	for (size_t i = 0; i < OPTIONS; i++)
+		if (strchr(given, options_known[i].letter) != NULL &&
+		    strchr(OPTIONS_OF_ALL, options_known[i].letter) == NULL &&
+		    strchr(command->takes, options_known[i].letter) == NULL)
+			return fail(
+			    ERR_INPUT, "%s takes no --%s", command->name, options_known[i].name);
+	if (arguments < wanted)
+		return fail(ERR_INPUT, "%s needs a %s", command->name, command->argument);
+	if (arguments > wanted)
+		return fail(ERR_INPUT, "%s takes %s", command->name,
+		    wanted == 1 ? "one argument" : "no argument");
+	return OK;
+}
+
+/* The words, and each bad field where they are not of the only one. */
+static int
+give_up(void)
+{
+	size_t count;
+	const struct err_field *fields = err_fields(&count);
+
+	(void)fflush(stdout);
+	(void)fprintf(stderr, "caredesk: %s\n", err_words());
+	for (size_t i = 0; i < count && count > 1; i++)
+		(void)fprintf(stderr, "  %s: %s\n", fields[i].pointer, fields[i].detail);
 	return EXIT_FAILURE;
+}
+
+static int
+run_command(const struct command *command, const struct caredesk_options *options)
+{
+	if (command->run(options) != OK)
+		return give_up();
+	return fflush(stdout) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 
 int
 main(int argc, char **argv)
 {
-	static const struct option names[] = {
-		{ "config", required_argument, NULL, 'c' },
-		{ "listen", required_argument, NULL, 'l' },
-		{ "data", required_argument, NULL, 'd' },
-		{ "version", no_argument, NULL, 'v' },
-		{ "help", no_argument, NULL, 'h' },
-		{ 0 },
-	};
-	struct conf_options options = { 0 };
-	int option;
+	struct caredesk_options options = { .events = 100000, .caregivers = 1000 };
+	const struct command *command = NULL;
+	char given[GIVEN_SIZE];
+	enum err err;
 
 	log_open("caredesk");
-	while ((option = getopt_long(argc, argv, "h", names, NULL)) != -1) {
-		switch (option) {
-		case 'c':
-			options.file = optarg;
-			break;
-		case 'l':
-			options.listen = optarg;
-			break;
-		case 'd':
-			options.data = optarg;
-			break;
-		case 'v':
-			return run_command("version", &options);
-		case 'h':
-			return run_command("help", &options);
-		default:
-			usage(stderr);
-			return EXIT_FAILURE;
-		}
+	if ((err = read_options(argc, argv, given, &options)) == OK && optind < argc &&
+	    (err = find_command(argv[optind], &command)) != OK)
+		return give_up();
+	if (err == OK && strchr(given, 'h') != NULL) {
+		if (command != NULL)
+			usage_of(stdout, command);
+		else
+			usage(stdout);
+		return EXIT_SUCCESS;
 	}
-	if (argc - optind == 1)
-		return run_command(argv[optind], &options);
-	usage(stderr);
+	if (err == OK && strchr(given, 'v') != NULL)
+		return print_version(&options) == OK ? EXIT_SUCCESS : EXIT_FAILURE;
+	if (err == OK && command == NULL)
+		err = fail(ERR_INPUT, "which command?");
+	if (err == OK && (err = check_taken(command, given, argc - optind - 1)) == OK) {
+		options.argument = argv[optind + 1];
+		return run_command(command, &options);
+	}
+	(void)give_up();
+	if (command != NULL)
+		usage_of(stderr, command);
+	else
+		usage(stderr);
 	return EXIT_FAILURE;
 }

@@ -1,14 +1,36 @@
 /*
- * caredesk.h: the operator's command, by its parts: caredesk.c has the table of subcommands,
- * caredesk_render.c makes files out of the configuration, caredesk_run.c starts and watches it all.
+ * caredesk.h: the operator's command, by its parts:
+ *
+ *	caredesk.c           the table of subcommands and options
+ *	caredesk_render.c    files made out of the configuration
+ *	caredesk_run.c       starts and watches it all
+ *	caredesk_data.c      the data folder; migrate, recount
+ *	caredesk_import.c    events out of a file
+ *	caredesk_demo.c      events out of nothing
+ *	caredesk_backup.c    backup, restore
+ *	caredesk_progress.c  how far a command is
  */
 #ifndef CAREDESK_CAREDESK_H
 #define CAREDESK_CAREDESK_H
 
+#include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 
 #include "lib/conf.h"
+#include "lib/db.h"
 #include "lib/err.h"
+
+#define DEMO_EVENTS_MAX 100000000
+#define DEMO_CAREGIVERS_MAX 1000000
+
+/* What a subcommand is given. */
+struct caredesk_options {
+	struct conf_options conf;
+	const char *argument; /* NULL for those that take none */
+	int64_t events, caregivers;
+	bool repair;
+};
 
 /* What conf cannot judge by itself: URLs by libcurl, files, the user.  ERR_INPUT, as conf_load().
  */
@@ -25,5 +47,65 @@ enum err render_all(const struct conf *conf) MUST_CHECK;
 
 /* Starts everything and stays until told to stop. */
 enum err caredesk_run(const struct conf_options *options) MUST_CHECK;
+
+/* --- The commands for data, in the data folder as caredesk run has made it. */
+
+#define DATA_LOCK "run/lock"
+#define DATA_DATABASES "db"
+
+enum err caredesk_migrate(const struct caredesk_options *options) MUST_CHECK;
+enum err caredesk_recount(const struct caredesk_options *options) MUST_CHECK;
+enum err caredesk_import(const struct caredesk_options *options) MUST_CHECK;
+enum err caredesk_demo(const struct caredesk_options *options) MUST_CHECK;
+enum err caredesk_backup(const struct caredesk_options *options) MUST_CHECK;
+enum err caredesk_restore(const struct caredesk_options *options) MUST_CHECK;
+
+/* Who does what these commands do, for the audit. */
+#define OPERATOR "operator"
+
+/* What a command does with the data folder.  caredesk run and restore have the lock of the folder
+ * for themselves, those who only write share it: so none of them meets one of the others, and the
+ * words can say whom. */
+enum data_use {
+	DATA_READ, /* no lock */
+	DATA_WRITE, /* not while the service runs */
+	DATA_REPLACE /* alone */
+};
+
+struct data {
+	struct conf *conf;
+	int lock_fd;
+};
+
+/* Loads the configuration and goes into the data folder, which must be one; files of the caller's
+ * are to be opened before.  ERR_BUSY, with words, if the lock cannot be had; then DATA is as good
+ * as with DATA_READ. */
+enum err data_open(
+    const struct conf_options *options, enum data_use use, struct data *data) MUST_CHECK;
+void data_close(struct data *data);
+
+/* The ledger, by its writer; ERR_BUSY with words for an operator. */
+enum err data_write_ledger(struct db **db) MUST_CHECK;
+
+/* Whether every sum is what its events give; ERR_CONFLICT if not.  Says each that is not. */
+enum err data_recount(struct db *db) MUST_CHECK;
+
+/* --- How far a command is, on standard error: a line that is rewritten on a terminal, else one
+ * every few seconds. */
+
+struct progress {
+	const char *what; /* is being done */
+	const char *unit; /* of what is counted; NULL: only the share is told */
+	int64_t total; /* 0: not known */
+	int64_t begun_us, shown_us;
+	bool terminal, on_line;
+};
+
+void progress_begin(struct progress *p, const char *what, const char *unit, int64_t total);
+
+/* P is a struct progress, so that this can be a callback. */
+void progress_told(void *p, int64_t done);
+
+void progress_end(struct progress *p);
 
 #endif

@@ -151,6 +151,13 @@ put_servers(FILE *out, const struct conf *conf)
 	put_templates(out, "server");
 }
 
+static void
+put_privates(FILE *out, const struct conf *conf)
+{
+	(void)conf;
+	put_templates(out, "private");
+}
+
 /* What nginx can say of the cause: where it speaks of an upstream, it means our own program. */
 static const char *
 nginx_detail(const struct problem *problem)
@@ -214,6 +221,7 @@ set_values(struct values *values, const struct conf *conf)
 		{ "upstreams", put_upstreams },
 		{ "http", put_http },
 		{ "servers", put_servers },
+		{ "privates", put_privates },
 		{ "healths", put_healths },
 		{ "problems", put_problems },
 		{ "user", put_user },

@@ -41,7 +41,6 @@
 #define ASK_WITHIN_US (CLOCK_SECOND_US / 2)
 #define STOP_WITHIN_US (18 * CLOCK_SECOND_US / 10)
 #define NGINX_FIRST_US (11 * CLOCK_SECOND_US / 10) /* the programs' stop begins after it */
-#define LOCK "run/lock"
 #define CHILDREN (PROGRAM_COUNT + 1)
 #define NGINX PROGRAM_COUNT
 #define RESTART_PAUSE_US (CLOCK_SECOND_US / 10)
@@ -120,7 +119,7 @@ check_ours(const char *name)
 	struct dirent *entry;
 	DIR *folder;
 
-	if (lstat(LOCK, &lock) == 0 && S_ISREG(lock.st_mode))
+	if (lstat(DATA_LOCK, &lock) == 0 && S_ISREG(lock.st_mode))
 		return OK;
 	if ((folder = opendir(".")) == NULL)
 		return fail(ERR_INPUT, "data folder %s: %m", name);
@@ -139,7 +138,7 @@ take_lock(struct house *house, const char *name)
 {
 	if (mkdir("run", 0700) != 0 && errno != EEXIST)
 		return fail(ERR_INPUT, "data folder %s: %m", name);
-	house->lock_fd = open(LOCK, O_CREAT | O_RDWR | O_CLOEXEC | O_NOFOLLOW, 0600);
+	house->lock_fd = open(DATA_LOCK, O_CREAT | O_RDWR | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (house->lock_fd < 0)
 		return fail(ERR_INPUT, "data folder %s: %m", name);
 	if (flock(house->lock_fd, LOCK_EX | LOCK_NB) != 0)
@@ -147,12 +146,12 @@ take_lock(struct house *house, const char *name)
 	return OK;
 }
 
-/* The folder NAME for whoever is in GROUP to look into, and root's. */
+/* The folder NAME for OWNER, and for whoever is in GROUP as MODE says. */
 static enum err
-give_folder(const char *name, gid_t group)
+give_folder(const char *name, uid_t owner, gid_t group, mode_t mode)
 {
 	int fd = open(name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	bool given = fd >= 0 && fchown(fd, 0, group) == 0 && fchmod(fd, 0750) == 0;
+	bool given = fd >= 0 && fchown(fd, owner, group) == 0 && fchmod(fd, mode) == 0;
 	enum err err = given ? OK : fail(ERR_INPUT, "data folder, %s: %m", name);
 
 	if (fd >= 0)
@@ -161,21 +160,35 @@ give_folder(const char *name, gid_t group)
 }
 
 /* Started by root, the folders stay root's, and the user's group may only look: what root writes,
- * or has nginx's master open, must not lie where the user could put a link instead. */
+ * or has nginx's master open, must not lie where the user could put a link instead.  The databases
+ * are the user's own, and nobody else's. */
 static enum err
 make_tree(const char *name)
 {
-	static const char *const folders[] = { ".", "run", "log", "tmp", "cache", "html",
-		"html/problems" };
+	static const struct {
+		const char *name;
+		bool users;
+	} folders[] = {
+		{ ".", false },
+		{ "run", false },
+		{ "log", false },
+		{ "tmp", false },
+		{ "cache", false },
+		{ "html", false },
+		{ "html/problems", false },
+		{ "db", true },
+	};
 	struct user user;
 	bool root = geteuid() == 0;
 	enum err err = root ? user_find(name, &user) : OK;
 
 	for (size_t i = 0; i < sizeof(folders) / sizeof(folders[0]) && err == OK; i++) {
-		if (mkdir(folders[i], 0700) != 0 && errno != EEXIST)
-			err = fail(ERR_INPUT, "data folder, %s: %m", folders[i]);
+		if (mkdir(folders[i].name, 0700) != 0 && errno != EEXIST)
+			err = fail(ERR_INPUT, "data folder, %s: %m", folders[i].name);
+		else if (root && folders[i].users)
+			err = give_folder(folders[i].name, user.uid, user.gid, 0700);
 		else if (root)
-			err = give_folder(folders[i], user.gid);
+			err = give_folder(folders[i].name, 0, user.gid, 0750);
 	}
 	return err;
 }

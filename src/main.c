@@ -2,7 +2,6 @@
  * main: what every program does before it serves: options, configuration, folder, user.
  */
 #include <getopt.h>
-#include <grp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/resource.h>
@@ -25,23 +24,6 @@ usage(FILE *out)
 	    "  --routes   list what it answers: method, path, roles\n"
 	    "  --version  --help\n",
 	    program.name);
-}
-
-/* Gives up root for good. */
-static enum err
-become(const char *name)
-{
-	struct user user;
-	enum err err;
-
-	if (geteuid() != 0)
-		return OK;
-	if ((err = user_find(name, &user)) != OK)
-		return err;
-	if (initgroups(name, user.gid) != 0 || setgid(user.gid) != 0 || setuid(user.uid) != 0 ||
-	    (user.uid != 0 && setuid(0) == 0))
-		return fail(ERR_INTERNAL, "cannot become user %s: %m", name);
-	return OK;
 }
 
 /* Each connection, and each thread's one to every upstream, takes a descriptor: as many as are
@@ -74,7 +56,7 @@ run(const struct conf_options *options)
 		err = fail(ERR_INPUT, "data folder %s: %m", conf->data);
 		goto done;
 	}
-	if ((err = become(conf->user)) != OK)
+	if ((err = user_become(conf->user)) != OK)
 		goto done;
 	if (program.open != NULL && (err = program.open(conf)) != OK)
 		goto close;

@@ -199,3 +199,26 @@ bad:
 	    "such as 2026-11-21T04:18:58Z, of the years %d..%d",
 	    YEAR_MIN, YEAR_MAX);
 }
+
+/* Days since 1970-01-01, and back, by the calendar's 400 years of 146097 days; years are counted
+ * from March, so that the leap day is the last. */
+int64_t
+clock_month(int64_t us)
+{
+	int64_t days = us / CLOCK_SECOND_US / 86400 + 719468; /* since 0000-03-01 */
+	int64_t era = days / 146097, day = days % 146097;
+	int64_t year = (day - day / 1460 + day / 36524 - day / 146096) / 365;
+	int64_t month = (5 * (day - (365 * year + year / 4 - year / 100)) + 2) / 153;
+
+	return (era * 400 + year) * 12 + month + 2;
+}
+
+int64_t
+clock_month_start(int64_t month)
+{
+	int64_t march = month - 2, year = march / 12;
+	int64_t days =
+	    year * 365 + year / 4 - year / 100 + year / 400 + (153 * (march % 12) + 2) / 5 - 719468;
+
+	return days * 86400 * CLOCK_SECOND_US;
+}

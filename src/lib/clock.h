@@ -32,4 +32,12 @@ void clock_http(int64_t now_us, char out[CLOCK_HTTP_SIZE]);
  * ERR_INPUT, with words, for anything else and for dates that do not exist. */
 enum err clock_parse(const char *s, size_t n, int64_t *us) MUST_CHECK;
 
+/* Months are counted in UTC: year * 12 + month - 1.  US within the years above. */
+#define CLOCK_MONTH_MIN (1970 * 12)
+#define CLOCK_MONTH_MAX (9999 * 12 + 11)
+int64_t clock_month(int64_t us);
+
+/* Its first instant; of the month after CLOCK_MONTH_MAX, the end of time. */
+int64_t clock_month_start(int64_t month);
+
 #endif

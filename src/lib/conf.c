@@ -89,6 +89,13 @@ static const struct key coalesce_keys[] = {
 	{ 0 },
 };
 
+static const struct key events_keys[] = {
+	{ "entry_window_hours", KIND_NUMBER, false, AT(conf, events.entry_window_hours),
+	    .max = 876000, .number = 0,
+	    .help = "events older than this are refused, except from an admin; 0 is no bound" },
+	{ 0 },
+};
+
 static const struct key top_keys[] = {
 	{ "listen", KIND_TEXT, false, AT(conf, listen), .min = 3, .max = CONF_HOST_MAX,
 	    .text = "127.0.0.1:8080",
@@ -99,6 +106,7 @@ static const struct key top_keys[] = {
 	{ "user", KIND_WORD, false, AT(conf, user), .min = 1, .max = 32, .text = "www-data",
 	    .help = "whom the programs and nginx's workers run as when started by root" },
 	{ "coalesce", KIND_GROUP, .keys = coalesce_keys, .help = "asking insurers" },
+	{ "events", KIND_GROUP, .keys = events_keys, .help = "registering events" },
 	{ 0 },
 };
 

@@ -74,6 +74,10 @@ struct conf {
 		} methods;
 	} coalesce;
 
+	struct {
+		int64_t entry_window_hours; /* 0: any time */
+	} events;
+
 	/* conf.c only */
 	void *document;
 	char demo_urls[CONF_DEMOS][64];

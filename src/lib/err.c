@@ -2,6 +2,7 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 
 static _Thread_local char words[ERR_WORDS_MAX];
 static _Thread_local struct err_field fields[ERR_FIELDS_MAX];
@@ -65,4 +66,24 @@ err_clear(void)
 {
 	words[0] = '\0';
 	field_count = 0;
+}
+
+void
+err_save(struct err_state *state)
+{
+	size_t kept = field_count < ERR_FIELDS_MAX ? field_count : ERR_FIELDS_MAX;
+
+	(void)snprintf(state->words, sizeof(state->words), "%s", words);
+	state->field_count = field_count;
+	memcpy(state->fields, fields, kept * sizeof(fields[0]));
+}
+
+void
+err_restore(const struct err_state *state)
+{
+	size_t kept = state->field_count < ERR_FIELDS_MAX ? state->field_count : ERR_FIELDS_MAX;
+
+	(void)snprintf(words, sizeof(words), "%s", state->words);
+	field_count = state->field_count;
+	memcpy(fields, state->fields, kept * sizeof(fields[0]));
 }

@@ -75,4 +75,14 @@ const struct err_field *err_fields(size_t *count);
 
 void err_clear(void);
 
+/* Words and fields of one thread, to be taken over by another. */
+struct err_state {
+	char words[ERR_WORDS_MAX];
+	size_t field_count;
+	struct err_field fields[ERR_FIELDS_MAX];
+};
+
+void err_save(struct err_state *state);
+void err_restore(const struct err_state *state);
+
 #endif

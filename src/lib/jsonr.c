@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/clock.h"
 #include "lib/text.h"
 
 /* A member's name as written, without its quotes. */
@@ -527,6 +528,67 @@ jsonr_string(const struct jsonr *body, const char *name, size_t min, size_t max,
 	}
 	(void)snprintf(why, sizeof(why), "must be a string of %zu..%zu characters", min, max);
 	bad_member(name, why);
+}
+
+void
+jsonr_time(const struct jsonr *body, const char *name, int64_t *us)
+{
+	struct json_object *found = required(body, name);
+
+	if (found == NULL)
+		return;
+	if (!json_object_is_type(found, json_type_string))
+		bad_member(name, "must be a string that is a date and time as in RFC 3339");
+	else if (clock_parse(json_object_get_string(found),
+		     (size_t)json_object_get_string_len(found), us) != OK)
+		bad_member(name, err_words());
+}
+
+enum err
+jsonr_ints(const struct jsonr *body, const char *name, int64_t min, int64_t max, size_t most,
+    int64_t **values, size_t *count)
+{
+	struct json_object *found = take_member(body, name);
+	char why[96];
+	size_t n;
+
+	*values = NULL;
+	*count = 0;
+	if (found == NULL)
+		return OK;
+	n = json_object_is_type(found, json_type_array) ? json_object_array_length(found)
+							: most + 1;
+	if (n > most) {
+		(void)snprintf(why, sizeof(why), "must be a list of at most %zu numbers", most);
+		bad_member(name, why);
+		return OK;
+	}
+	*values = malloc((n + 1) * sizeof(**values));
+	if (*values == NULL)
+		return fail(ERR_BUSY, "no memory for a list");
+	for (size_t i = 0; i < n; i++) {
+		int64_t *value = &(*values)[i];
+
+		if (whole_number(json_object_array_get_idx(found, i), value) && *value >= min &&
+		    *value <= max)
+			continue;
+		(void)snprintf(why, sizeof(why), "#/%s/%zu", name, i);
+		(void)fail_field(
+		    why, "must be a whole number of %lld..%lld", (long long)min, (long long)max);
+	}
+	*count = n;
+	return OK;
+}
+
+bool
+jsonr_item(const struct jsonr *body, const char *name, size_t i, struct jsonr *item)
+{
+	struct json_object *found = take_member(body, name);
+
+	if (!json_object_is_type(found, json_type_array) || i >= json_object_array_length(found))
+		return false;
+	item->root = json_object_array_get_idx(found, i);
+	return json_object_is_type(item->root, json_type_object);
 }
 
 bool

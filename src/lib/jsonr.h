@@ -44,6 +44,17 @@ void jsonr_int(
 void jsonr_string(const struct jsonr *body, const char *name, size_t min, size_t max,
     const char **value, size_t *length);
 
+/* A string that is an instant (clock.h), in microseconds. */
+void jsonr_time(const struct jsonr *body, const char *name, int64_t *us);
+
+/* A list of whole numbers MIN..MAX, at most MOST of them; yours to free.  A missing member or null
+ * is an empty list, NULL. */
+enum err jsonr_ints(const struct jsonr *body, const char *name, int64_t min, int64_t max,
+    size_t most, int64_t **values, size_t *count) MUST_CHECK;
+
+/* Object I of the list NAME; false if there is none.  Lent by BODY: not to be closed. */
+bool jsonr_item(const struct jsonr *body, const char *name, size_t i, struct jsonr *item);
+
 /* True if the member is there and not null: asked before an optional one is read. */
 bool jsonr_has(const struct jsonr *body, const char *name);
 

@@ -6,7 +6,7 @@
 #ifndef CAREDESK_PROGRAMS_H
 #define CAREDESK_PROGRAMS_H
 
-#define PROGRAMS "coalesce", "health"
+#define PROGRAMS "coalesce", "events", "health", "report"
 
 static const char *const program_names[] = { PROGRAMS };
 

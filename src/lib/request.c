@@ -26,8 +26,12 @@ static const struct {
 /* The meta-variables that matter, found in one pass over all of them. */
 enum meta {
 	META_ACCEPT,
+	META_CONTENT_ENCODING,
 	META_CONTENT_LENGTH,
 	META_CONTENT_TYPE,
+	META_IDEMPOTENCY_KEY,
+	META_IF_MATCH,
+	META_IF_NONE_MATCH,
 	META_METHOD,
 	META_REQUEST_ID,
 	META_TRACEPARENT,
@@ -42,8 +46,12 @@ enum meta {
 
 static const struct request_text meta_names[META_MAX] = {
 	[META_ACCEPT] = META("HTTP_ACCEPT"),
+	[META_CONTENT_ENCODING] = META("HTTP_CONTENT_ENCODING"),
 	[META_CONTENT_LENGTH] = META("CONTENT_LENGTH"),
 	[META_CONTENT_TYPE] = META("CONTENT_TYPE"),
+	[META_IDEMPOTENCY_KEY] = META("HTTP_IDEMPOTENCY_KEY"),
+	[META_IF_MATCH] = META("HTTP_IF_MATCH"),
+	[META_IF_NONE_MATCH] = META("HTTP_IF_NONE_MATCH"),
 	[META_METHOD] = META("REQUEST_METHOD"),
 	[META_REQUEST_ID] = META("REQUEST_ID"),
 	[META_TRACEPARENT] = META("HTTP_TRACEPARENT"),
@@ -245,6 +253,12 @@ request_begin(struct request *req, const struct request_source *source)
 	req->method_name = values[META_METHOD];
 	req->accept = values[META_ACCEPT];
 	req->content_type = values[META_CONTENT_TYPE];
+	req->content_encoding = values[META_CONTENT_ENCODING];
+	req->if_match = values[META_IF_MATCH];
+	req->if_none_match = values[META_IF_NONE_MATCH];
+	req->idempotency_key = values[META_IDEMPOTENCY_KEY];
+	req->roles = 0;
+	req->who = "";
 	req->content_length = req->content_left = 0;
 	req->log_path = req->template = "";
 	req->segment_count = req->param_count = req->capture_count = 0;
@@ -306,6 +320,55 @@ request_param_flag(const struct request *req, const char *name, bool fallback)
 	if (strcmp(value.s, "false") != 0)
 		(void)fail_field(name, "must be true or false");
 	return false;
+}
+
+void
+request_param_int(const struct request *req, const char *name, int64_t min, int64_t max,
+    int64_t *value, bool *found)
+{
+	struct request_text text = request_param(req, name, found);
+	int64_t v;
+
+	if (!*found)
+		return;
+	*found = text_uint(text.s, text.n, &v) && v >= min && v <= max;
+	if (*found)
+		*value = v;
+	else
+		(void)fail_field(
+		    name, "must be a whole number of %lld..%lld", (long long)min, (long long)max);
+}
+
+void
+request_param_time(const struct request *req, const char *name, int64_t *us, bool *found)
+{
+	struct request_text text = request_param(req, name, found);
+
+	if (!*found)
+		return;
+	*found = clock_parse(text.s, text.n, us) == OK;
+	if (!*found)
+		(void)fail_field(name, "%s", err_words());
+}
+
+enum err
+request_id(const struct request *req, const char *name, int64_t *id)
+{
+	struct request_text text = request_capture(req, name);
+
+	if (text_uint(text.s, text.n, id) && *id >= 1)
+		return OK;
+	return fail(ERR_NOT_FOUND, "there is nothing at this address");
+}
+
+bool
+request_is(const struct request *req, const char *type)
+{
+	size_t n = strcspn(req->content_type, " \t;");
+
+	return n == strlen(type) && strncasecmp(req->content_type, type, n) == 0 &&
+	    (req->content_encoding[0] == '\0' ||
+		strcasecmp(req->content_encoding, "identity") == 0);
 }
 
 /* How well one media range, N bytes without its parameters, fits TYPE: 0 not at all, up to 3. */

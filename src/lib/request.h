@@ -60,6 +60,10 @@ struct request {
 	const char *method_name; /* as sent */
 	const char *accept; /* "" where the header is missing; likewise below */
 	const char *content_type;
+	const char *content_encoding;
+	const char *if_match;
+	const char *if_none_match;
+	const char *idempotency_key;
 	int64_t content_length; /* 0 if none was sent */
 	int64_t content_left; /* not yet read */
 	int64_t start_us; /* monotonic */
@@ -73,6 +77,9 @@ struct request {
 
 	struct request_param params[REQUEST_PARAMS_MAX];
 	size_t param_count;
+
+	unsigned roles; /* enum role of who asks; set by route */
+	const char *who; /* who asks, for the audit; set by route */
 
 	/* Set by route: what stood where the template has {name}. */
 	const char *template;
@@ -97,6 +104,18 @@ struct request_text request_param(const struct request *req, const char *name, b
 
 /* "true" or "false", else a bad field; FALLBACK where it is not given. */
 bool request_param_flag(const struct request *req, const char *name, bool fallback);
+
+/* As request_param(), for a whole number of MIN..MAX or an instant: a bad one is a bad field, and
+ * *FOUND is false. */
+void request_param_int(const struct request *req, const char *name, int64_t min, int64_t max,
+    int64_t *value, bool *found);
+void request_param_time(const struct request *req, const char *name, int64_t *us, bool *found);
+
+/* The capture {NAME} as an id, 1..INT64_MAX: what is none is ERR_NOT_FOUND. */
+enum err request_id(const struct request *req, const char *name, int64_t *id) MUST_CHECK;
+
+/* Whether the body is of TYPE (its parameters do not matter); not if it has a Content-Encoding. */
+bool request_is(const struct request *req, const char *type);
 
 /* Whether the Accept header (RFC 9110 section 12.5.1) admits TYPE, such as "application/json". */
 bool request_accepts(const struct request *req, const char *type);

@@ -4,6 +4,7 @@
 #include <pwd.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #define ENTRY_MAX 16384
 
@@ -22,5 +23,21 @@ user_find(const char *name, struct user *user)
 	    group == NULL || strlen(group->gr_name) >= sizeof(user->group))
 		return fail(ERR_INPUT, "the group of user %s has no name", name);
 	(void)snprintf(user->group, sizeof(user->group), "%s", group->gr_name);
+	return OK;
+}
+
+enum err
+user_become(const char *name)
+{
+	struct user user;
+	enum err err;
+
+	if (geteuid() != 0)
+		return OK;
+	if ((err = user_find(name, &user)) != OK)
+		return err;
+	if (initgroups(name, user.gid) != 0 || setgid(user.gid) != 0 || setuid(user.uid) != 0 ||
+	    (user.uid != 0 && setuid(0) == 0))
+		return fail(ERR_INTERNAL, "cannot become user %s: %m", name);
 	return OK;
 }

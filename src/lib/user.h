@@ -1,7 +1,7 @@
 /*
  * user: whom the programs and nginx's workers run as, when all is started by root.
  *
- * Any thread.
+ * Any thread, but user_become(), which is for before there are any.
  */
 #ifndef CAREDESK_USER_H
 #define CAREDESK_USER_H
@@ -20,5 +20,8 @@ struct user {
 
 /* ERR_INPUT if there is no user NAME, or no name of its group. */
 enum err user_find(const char *name, struct user *user) MUST_CHECK;
+
+/* Root gives itself up for user NAME, with its groups, for good; anybody else stays who it is. */
+enum err user_become(const char *name) MUST_CHECK;
 
 #endif

@@ -20,6 +20,9 @@ import threading
 import time
 import unittest
 
+sys.path.insert(1, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+import openapi
+
 BUILD = os.environ.get("CAREDESK_BUILD", os.getcwd())
 SOURCE = os.environ.get("CAREDESK_SOURCE", os.path.join(os.path.dirname(__file__), "../.."))
 LONG = 20  # seconds: how long anything is waited for that ought to come at once
@@ -196,6 +199,7 @@ class Connection:
         self.send("\r\n".join(lines + ["", ""]).encode("utf-8", "surrogateescape") + (body or b""))
         answer = self.receive(method)
         answer.seconds = time.monotonic() - began
+        hold_to_document(method, target, answer, fields, body)
         return answer
 
     def _line(self):
@@ -245,6 +249,25 @@ class Connection:
         with contextlib.suppress(ConnectionError):
             return self.file.read()
         return b""
+
+
+DEVIATIONS = []  # of the answers of the test that runs, from what the document says
+
+
+def hold_to_document(method, target, answer, fields=(), body=None):
+    """Whoever asked, even a thread whose errors nobody sees: the test that runs fails."""
+    try:
+        found = openapi.document().deviations(method, target, answer, dict(fields), body)
+    except AssertionError as error:  # a header that came twice
+        found = [f"{method} {target}: {error}"]
+    DEVIATIONS.extend(f"docs/openapi.yaml: {one}" for one in found)
+
+
+def deviations():
+    """Each once, and forgets them."""
+    found = list(dict.fromkeys(DEVIATIONS))
+    DEVIATIONS.clear()
+    return found[:20] + [f"... and {len(found) - 20} more"] * (len(found) > 20)
 
 
 # --- The service -----------------------------------------------------------------------------
@@ -524,6 +547,9 @@ class TapResult(unittest.TestResult):
         method = test.id().rpartition(".")[2].removeprefix("test_").replace("_", " ")
         return f"{_words(type(test).__name__)}: {method}"
 
+    def rest_deviates(self, reasons):
+        self._say(False, "the answers outside of the tests fit the document", reasons)
+
     def startTest(self, test):
         super().startTest(test)
         self.reasons, NOTES[:] = [], []
@@ -551,6 +577,7 @@ class TapResult(unittest.TestResult):
 
     def stopTest(self, test):
         super().stopTest(test)
+        self.reasons += deviations()
         if getattr(self, "skipping", None) is not test:
             self._say(not self.reasons, self._name(test), NOTES + self.reasons)
 
@@ -586,5 +613,7 @@ def main():
                            if all(word in test.id() for word in sys.argv[1:]))
     result = TapResult()
     suite.run(result)
+    if left := deviations():
+        result.rest_deviates(left)
     print(f"1..{result.count}", flush=True)
     sys.exit(1 if result.failed or result.count == 0 else 0)

@@ -1,0 +1,1 @@
+UPDATE origin SET epoch = lower(hex(randomblob(8)))

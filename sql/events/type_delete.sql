@@ -1,0 +1,2 @@
+-- $1 id
+DELETE FROM types WHERE id = $1

@@ -1,0 +1,2 @@
+-- $1 key
+DELETE FROM answers WHERE key = $1

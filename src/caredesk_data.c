@@ -1,0 +1,216 @@
+/*
+ * caredesk_data: the data folder and its databases, as the operator's commands use them; migrate
+ * and recount.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "caredesk.h"
+#include "lib/clock.h"
+#include "lib/ledger.h"
+#include "lib/user.h"
+
+#define DIFFERENCES_TOLD_MAX 100
+
+/* Each is a database of its own, which one program writes. */
+static const struct {
+	const char *file;
+	const struct db_schema *schema;
+} data_sets[] = {
+	{ LEDGER_FILE, &ledger_schema },
+};
+
+#define DATA_SETS (sizeof(data_sets) / sizeof(data_sets[0]))
+
+/* --- The folder. */
+
+static enum err
+go_there(const char *name)
+{
+	if (chdir(name) == 0 && access(DATA_LOCK, F_OK) == 0 && access(DATA_DATABASES, F_OK) == 0)
+		return OK;
+	if (errno == ENOENT)
+		return fail(ERR_INPUT, "there is no data folder %s: start caredesk run once", name);
+	return fail(ERR_INPUT, "data folder %s: %m", name);
+}
+
+static enum err
+take_lock(const char *name, enum data_use use, int *fd)
+{
+	int how = use == DATA_REPLACE ? LOCK_EX : LOCK_SH;
+
+	if (use == DATA_READ)
+		return OK;
+	if ((*fd = open(DATA_LOCK, O_RDONLY | O_CLOEXEC | O_NOFOLLOW)) < 0)
+		return fail(ERR_INPUT, "data folder %s: its lock: %m", name);
+	if (flock(*fd, how | LOCK_NB) == 0)
+		return OK;
+	return fail(ERR_BUSY, "%s runs on data folder %s: stop it first",
+	    use == DATA_REPLACE ? "caredesk run, or another command," : "caredesk run", name);
+}
+
+enum err
+data_open(const struct conf_options *options, enum data_use use, struct data *data)
+{
+	enum err err;
+
+	*data = (struct data){ .lock_fd = -1 };
+	if ((err = conf_load(options, &data->conf)) != OK)
+		return err;
+	(void)umask(0077);
+	if ((err = go_there(data->conf->data)) == OK)
+		err = take_lock(data->conf->data, use, &data->lock_fd);
+	return err;
+}
+
+void
+data_close(struct data *data)
+{
+	if (data->lock_fd >= 0)
+		(void)close(data->lock_fd);
+	conf_close(data->conf);
+}
+
+enum err
+data_write_ledger(struct db **db)
+{
+	enum err err = db_open(LEDGER_FILE, DB_WRITE, &ledger_schema, db);
+
+	return err == OK ? OK : fail(err, LEDGER_FILE ": %s", err_words());
+}
+
+/* --- migrate. */
+
+/* The program that writes it has migrated it as it started, or cannot. */
+static enum err
+tell_versions(const char *file, const struct db_schema *schema)
+{
+	int has, knows;
+	enum err err = db_versions(file, schema, &has, &knows);
+
+	if (err != OK)
+		return err;
+	if (has != knows)
+		return fail(ERR_BUSY,
+		    "%s: is at version %d of %d, and in use: stop caredesk run first", file, has,
+		    knows);
+	(void)printf("%s: version %d, up to date; the service runs\n", file, has);
+	return OK;
+}
+
+static enum err
+migrate(const char *file, const struct db_schema *schema, bool in_use)
+{
+	int had, has, knows;
+	struct db *db;
+	enum err err;
+
+	if (in_use)
+		return tell_versions(file, schema);
+	if ((err = db_versions(file, schema, &had, &knows)) == OK &&
+	    (err = db_open(file, DB_WRITE, schema, &db)) == OK) {
+		db_close(db);
+		err = db_versions(file, schema, &has, &knows);
+	}
+	if (err != OK)
+		return fail(err, "%s: %s", file, err_words());
+	if (had == has)
+		(void)printf("%s: version %d, up to date\n", file, has);
+	else
+		(void)printf("%s: from version %d to version %d\n", file, had, has);
+	return OK;
+}
+
+enum err
+caredesk_migrate(const struct caredesk_options *options)
+{
+	struct data data;
+	enum err err = data_open(&options->conf, DATA_WRITE, &data);
+	bool in_use = err == ERR_BUSY;
+
+	if (err == OK || in_use)
+		err = user_become(data.conf->user);
+	for (size_t i = 0; i < DATA_SETS && err == OK; i++)
+		err = migrate(data_sets[i].file, data_sets[i].schema, in_use);
+	data_close(&data);
+	return err;
+}
+
+/* --- recount. */
+
+static enum err
+tell_difference(void *ctx, const struct ledger_sum *stored, const struct ledger_sum *counted)
+{
+	int64_t *count = ctx;
+
+	if (++*count > DIFFERENCES_TOLD_MAX)
+		return OK;
+	(void)printf("%04" PRId64 "-%02" PRId64 " caregiver %" PRId64 ": stored %" PRId64
+		     " cents open in %" PRId64 " events, %" PRId64 " reimbursed in %" PRId64
+		     "; counted %" PRId64 " in %" PRId64 ", %" PRId64 " in %" PRId64 "\n",
+	    counted->month / 12, counted->month % 12 + 1, counted->caregiver_id, stored->open_cents,
+	    stored->open_events, stored->reimbursed_cents, stored->reimbursed_events,
+	    counted->open_cents, counted->open_events, counted->reimbursed_cents,
+	    counted->reimbursed_events);
+	return OK;
+}
+
+enum err
+data_recount(struct db *db)
+{
+	int64_t count = 0;
+	enum err err = ledger_recount(db, tell_difference, &count);
+
+	if (err != OK || count == 0)
+		return err;
+	if (count > DIFFERENCES_TOLD_MAX)
+		(void)printf("and %" PRId64 " more\n", count - DIFFERENCES_TOLD_MAX);
+	return fail(ERR_CONFLICT, "%" PRId64 " sums are not what their events give", count);
+}
+
+static enum err
+repair(struct db *db)
+{
+	const struct ledger_actor actor = { OPERATOR, clock_now_us() };
+	int64_t repaired;
+	enum err err;
+
+	if ((err = db_begin(db)) != OK)
+		return err;
+	if ((err = ledger_repair(db, &actor, &repaired)) == OK)
+		err = db_commit(db);
+	else
+		db_rollback(db);
+	if (err == OK)
+		(void)printf("%" PRId64 " sums repaired\n", repaired);
+	return err;
+}
+
+enum err
+caredesk_recount(const struct caredesk_options *options)
+{
+	struct data data;
+	struct db *db = NULL;
+	enum err err = data_open(&options->conf, options->repair ? DATA_WRITE : DATA_READ, &data);
+
+	if (err == OK)
+		err = user_become(data.conf->user);
+	if (err == OK && options->repair) {
+		if ((err = data_write_ledger(&db)) == OK)
+			err = repair(db);
+	} else if (err == OK) {
+		err = db_open(LEDGER_FILE, DB_READ, &ledger_schema, &db);
+	}
+	if (err == OK && (err = data_recount(db)) == OK)
+		(void)printf("all sums are what their events give\n");
+	else if (err == ERR_CONFLICT && !options->repair)
+		err = fail(err, "%s; caredesk recount --repair mends them", err_words());
+	db_close(db);
+	data_close(&data);
+	return err;
+}

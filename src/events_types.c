@@ -1,0 +1,325 @@
+/*
+ * events_types: what there is to register, and what it is paid from when on.
+ */
+#include "events.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/clock.h"
+#include "lib/etag.h"
+#include "lib/jsonw.h"
+#include "lib/page.h"
+#include "lib/tariff.h"
+#include "sql.h"
+
+static void
+put_type(struct jsonw *w, const struct tariff_type *type)
+{
+	jsonw_object_begin(w, NULL);
+	jsonw_int(w, "id", type->id);
+	jsonw_string(w, "name", type->name);
+	jsonw_int(w, "amount_in_cents", type->amount_in_cents);
+	jsonw_string(w, "currency", type->currency);
+	jsonw_object_end(w);
+}
+
+/* The amount is in it, since a price that was set long ago may come into force now. */
+static void
+type_etag(const struct tariff_type *type, char etag[ETAG_MAX])
+{
+	(void)snprintf(etag, ETAG_MAX, "\"%lld-%lld-%lld\"", (long long)type->id,
+	    (long long)type->version, (long long)type->amount_in_cents);
+}
+
+/* A change to one type. */
+struct edit {
+	struct request *req;
+	struct ledger_actor actor;
+	struct tariff_type type;
+	char name[TARIFF_NAME_SIZE];
+	int64_t amount_in_cents, valid_from_us; /* INT64_MIN: from now on */
+	struct answer answer;
+};
+
+static enum err
+answer_type(struct edit *edit, int status)
+{
+	struct answer *a = &edit->answer;
+	struct jsonw w;
+
+	answer_begin(a, status);
+	if (status == 201)
+		(void)snprintf(a->location, sizeof(a->location), "/events/types/%lld",
+		    (long long)edit->type.id);
+	type_etag(&edit->type, a->etag);
+	jsonw_open(&w, answer_write, a);
+	put_type(&w, &edit->type);
+	return jsonw_close(&w);
+}
+
+static enum err
+make_create(struct db *db, void *arg)
+{
+	struct edit *edit = arg;
+	enum err err;
+
+	memcpy(edit->type.name, edit->name, sizeof(edit->name));
+	(void)snprintf(edit->type.currency, sizeof(edit->type.currency), "SEK");
+	edit->type.amount_in_cents = edit->amount_in_cents;
+	err = tariff_add(db, &edit->actor, &edit->type);
+	return err != OK ? err : answer_type(edit, 201);
+}
+
+/* The type as it is, if that is the one that the client means. */
+static enum err
+find_type(struct db *db, struct edit *edit)
+{
+	char etag[ETAG_MAX];
+	enum err err = tariff_get(db, edit->type.id, edit->actor.now_us, &edit->type);
+
+	if (err != OK)
+		return err;
+	type_etag(&edit->type, etag);
+	return etag_check(edit->req, etag);
+}
+
+static enum err
+make_change(struct db *db, void *arg)
+{
+	struct edit *edit = arg;
+	int64_t from_us =
+	    edit->valid_from_us == INT64_MIN ? edit->actor.now_us : edit->valid_from_us;
+	enum err err = find_type(db, edit);
+
+	if (err != OK)
+		return err;
+	memcpy(edit->type.name, edit->name, sizeof(edit->name));
+	err = tariff_change(db, &edit->actor, &edit->type, edit->amount_in_cents, from_us);
+	return err != OK ? err : answer_type(edit, 200);
+}
+
+static enum err
+make_delete(struct db *db, void *arg)
+{
+	struct edit *edit = arg;
+	enum err err = find_type(db, edit);
+
+	if (err == OK)
+		err = tariff_delete(db, &edit->actor, &edit->type);
+	answer_begin(&edit->answer, 204);
+	return err;
+}
+
+/* Only one currency is known. */
+static void
+read_currency(const struct jsonr *body)
+{
+	const char *currency = "SEK";
+	size_t n;
+
+	if (!jsonr_has(body, "currency"))
+		return;
+	jsonr_string(body, "currency", 0, TARIFF_NAME_MAX, &currency, &n);
+	if (strcmp(currency, "SEK") != 0)
+		(void)fail_field("#/currency", "must be SEK");
+}
+
+static enum err
+read_type(struct request *req, struct edit *edit)
+{
+	const char *name = "";
+	struct jsonr body;
+	size_t n = 0;
+	enum err err = events_body(req, &edit->answer, &body);
+
+	if (err != OK)
+		return err;
+	jsonr_string(&body, "name", 1, TARIFF_NAME_MAX, &name, &n);
+	jsonr_int(&body, "amount_in_cents", 0, TARIFF_AMOUNT_MAX, &edit->amount_in_cents);
+	if (edit->valid_from_us == INT64_MIN && req->method == METHOD_PUT &&
+	    jsonr_has(&body, "valid_from"))
+		jsonr_time(&body, "valid_from", &edit->valid_from_us);
+	read_currency(&body);
+	(void)snprintf(edit->name, sizeof(edit->name), "%s", name);
+	jsonr_close(&body);
+	return err_pending();
+}
+
+static enum err
+commit_edit(struct request *req, struct response *res, struct edit *edit, commit_fn make)
+{
+	enum err err;
+
+	edit->req = req;
+	edit->actor = events_actor(req);
+	err = answer_commit(&edit->answer, events.commit, make, edit);
+	return err != OK ? err : answer_send(&edit->answer, res);
+}
+
+enum err
+type_create(struct request *req, struct response *res)
+{
+	struct edit edit = { .valid_from_us = INT64_MIN };
+	enum err err = answer_open(req, &edit.answer);
+
+	if (err == OK && (err = read_type(req, &edit)) == OK)
+		err = commit_edit(req, res, &edit, make_create);
+	answer_close(&edit.answer);
+	return err;
+}
+
+enum err
+type_change(struct request *req, struct response *res)
+{
+	struct edit edit = { .valid_from_us = INT64_MIN };
+	enum err err = answer_open(req, &edit.answer);
+
+	if (err == OK && (err = request_id(req, "id", &edit.type.id)) == OK &&
+	    (err = read_type(req, &edit)) == OK)
+		err = commit_edit(req, res, &edit, make_change);
+	answer_close(&edit.answer);
+	return err;
+}
+
+enum err
+type_delete(struct request *req, struct response *res)
+{
+	struct edit edit = { .valid_from_us = INT64_MIN };
+	enum err err = answer_open(req, &edit.answer);
+
+	if (err == OK && (err = request_id(req, "id", &edit.type.id)) == OK)
+		err = commit_edit(req, res, &edit, make_delete);
+	answer_close(&edit.answer);
+	return err;
+}
+
+enum err
+type_get(struct request *req, struct response *res)
+{
+	struct tariff_type type;
+	char etag[ETAG_MAX];
+	struct db *db = NULL;
+	struct jsonw w;
+	int64_t id;
+	enum err err;
+
+	if ((err = request_id(req, "id", &id)) == OK && (err = events_read(&db)) == OK)
+		err = tariff_get(db, id, clock_now_us(), &type);
+	events_read_end(db);
+	if (err != OK)
+		return err;
+	type_etag(&type, etag);
+	if (etag_unchanged(req, res, etag))
+		return OK;
+	response_begin(res, 200, "application/json");
+	if ((err = etag_send(res, etag)) != OK)
+		return err;
+	jsonw_open(&w, response_write, res);
+	put_type(&w, &type);
+	return jsonw_close(&w);
+}
+
+static enum err
+send_types(const struct page *page, const struct tariff_type *types, size_t count, bool more,
+    struct response *res)
+{
+	struct jsonw w;
+	enum err err;
+
+	response_begin(res, 200, "application/json");
+	if ((err = response_field(res, "Cache-Control", "no-cache")) != OK ||
+	    (more && (err = page_link(res, "/events/types", "", page, types[count - 1].id)) != OK))
+		return err;
+	jsonw_open(&w, response_write, res);
+	jsonw_array_begin(&w, NULL);
+	for (size_t i = 0; i < count; i++)
+		put_type(&w, &types[i]);
+	jsonw_array_end(&w);
+	return jsonw_close(&w);
+}
+
+enum err
+types_list(struct request *req, struct response *res)
+{
+	struct tariff_type *types = NULL;
+	struct db *db = NULL;
+	struct page page;
+	size_t count = 0;
+	bool more;
+	enum err err;
+
+	page_read(req, &page);
+	if ((err = err_pending()) != OK)
+		return err;
+	types = calloc((size_t)page.limit + 1, sizeof(*types));
+	if (types == NULL)
+		return fail(ERR_BUSY, "no memory for a list");
+	if ((err = events_read(&db)) == OK)
+		err = tariff_list(db, clock_now_us(), &page, types, &count, &more);
+	events_read_end(db);
+	if (err == OK)
+		err = send_types(&page, types, count, more, res);
+	free(types);
+	return err;
+}
+
+static void
+put_price(struct jsonw *w, const struct db_query *q)
+{
+	char time[CLOCK_TEXT_SIZE];
+	size_t n;
+
+	jsonw_object_begin(w, NULL);
+	jsonw_int(w, "amount_in_cents", db_int(q, 0));
+	jsonw_string(w, "currency", db_text(q, 1, &n));
+	clock_text(db_int(q, 2), time);
+	jsonw_string(w, "valid_from", time);
+	clock_text(db_int(q, 3), time);
+	jsonw_string(w, "created_at", time);
+	jsonw_object_end(w);
+}
+
+/* Every type has a price; so the first row tells whether there is such a type. */
+static enum err
+send_prices(struct db *db, int64_t id, struct response *res)
+{
+	struct db_query q;
+	struct jsonw w;
+	bool found;
+	enum err err;
+
+	db_query(&q, db, &sql_events_prices_list);
+	db_bind_int(&q, id);
+	if ((err = db_next(&q, &found)) == OK && !found)
+		err = fail(ERR_NOT_FOUND, "there is no type %lld", (long long)id);
+	if (err != OK)
+		goto done;
+	response_begin(res, 200, "application/json");
+	if ((err = response_field(res, "Cache-Control", "no-cache")) != OK)
+		goto done;
+	jsonw_open(&w, response_write, res);
+	jsonw_array_begin(&w, NULL);
+	for (; err == OK && found; err = db_next(&q, &found))
+		put_price(&w, &q);
+	jsonw_array_end(&w);
+	if (err == OK)
+		err = jsonw_close(&w);
+done:
+	db_done(&q);
+	return err;
+}
+
+enum err
+prices_list(struct request *req, struct response *res)
+{
+	struct db *db = NULL;
+	int64_t id;
+	enum err err;
+
+	if ((err = request_id(req, "id", &id)) == OK && (err = events_read(&db)) == OK)
+		err = send_prices(db, id, res);
+	events_read_end(db);
+	return err;
+}

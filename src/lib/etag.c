@@ -1,0 +1,57 @@
+#include "lib/etag.h"
+
+#include <string.h>
+
+/* Whether the list of tags (RFC 9110 section 8.8.3) names ETAG.  WEAK: a W/ on either side does not
+ * matter; else it never matches. */
+static bool
+names(const char *list, const char *etag, bool weak)
+{
+	const char *wanted = strncmp(etag, "W/", 2) == 0 ? etag + 2 : etag;
+	size_t wanted_n = strlen(wanted);
+	const char *at = list + strspn(list, " \t,");
+
+	if (strcmp(list, "*") == 0)
+		return true;
+	for (; *at != '\0'; at += strspn(at, " \t,")) {
+		bool is_weak = strncmp(at, "W/", 2) == 0;
+		const char *tag = is_weak ? at + 2 : at;
+		size_t n = tag[0] == '"' ? strcspn(tag + 1, "\"") + 2 : 0;
+
+		if (n == 0 || strnlen(tag, n) < n)
+			return false; /* no list of tags */
+		if (n == wanted_n && memcmp(tag, wanted, n) == 0 &&
+		    (weak || (!is_weak && wanted == etag)))
+			return true;
+		at = tag + n;
+	}
+	return false;
+}
+
+enum err
+etag_check(const struct request *req, const char *etag)
+{
+	if (req->if_match[0] == '\0' || names(req->if_match, etag, false))
+		return OK;
+	return fail(ERR_PRECONDITION, "If-Match does not name the resource as it is now");
+}
+
+enum err
+etag_send(struct response *res, const char *etag)
+{
+	enum err err = response_field(res, "ETag", etag);
+
+	return err != OK ? err : response_field(res, "Cache-Control", "no-cache");
+}
+
+bool
+etag_unchanged(const struct request *req, struct response *res, const char *etag)
+{
+	if (req->if_none_match[0] == '\0' || !names(req->if_none_match, etag, true))
+		return false;
+	response_begin(res, 304, NULL);
+	if (etag_send(res, etag) == OK)
+		return true;
+	(void)response_reset(res);
+	return false;
+}

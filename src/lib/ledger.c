@@ -1,0 +1,529 @@
+#include "lib/ledger.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/clock.h"
+#include "sql.h"
+
+#define APPLICATION_ID 0x63646576 /* "cdev" */
+#define DAY_US (86400 * CLOCK_SECOND_US)
+#define DETAIL_MAX 160
+
+const struct db_schema ledger_schema = { "events", APPLICATION_ID, sql_events_schema };
+
+enum err
+ledger_audit(struct db *db, const struct ledger_actor *actor, const char *what, int64_t subject,
+    const char *detail)
+{
+	struct db_query q;
+
+	db_query(&q, db, &sql_shared_audit_insert);
+	db_bind_int(&q, actor->now_us);
+	db_bind_text(&q, actor->who, strlen(actor->who));
+	db_bind_text(&q, what, strlen(what));
+	db_bind_int(&q, subject);
+	if (detail != NULL)
+		db_bind_text(&q, detail, strlen(detail));
+	else
+		db_bind_null(&q);
+	return db_run(&q);
+}
+
+static void
+bind_optional(struct db_query *q, bool given, int64_t value)
+{
+	if (given)
+		db_bind_int(q, value);
+	else
+		db_bind_null(q);
+}
+
+/* The columns of event_get and of every list. */
+static void
+take_event(const struct db_query *q, struct ledger_event *event)
+{
+	size_t n;
+
+	event->id = db_int(q, 0);
+	event->type_id = db_int(q, 1);
+	event->caregiver_id = db_int(q, 2);
+	event->start_time_us = db_int(q, 3);
+	event->amount_in_cents = db_int(q, 4);
+	(void)snprintf(event->currency, sizeof(event->currency), "%s", db_text(q, 5, &n));
+	event->created_at_us = db_int(q, 6);
+	event->reimbursed_at_us = db_int(q, 7);
+}
+
+static enum err
+find_price(struct db *db, struct ledger_event *event)
+{
+	struct db_query q;
+	size_t n;
+	bool found;
+	enum err err;
+
+	db_query(&q, db, &sql_events_price_in_force);
+	db_bind_int(&q, event->type_id);
+	db_bind_int(&q, event->start_time_us);
+	if ((err = db_next(&q, &found)) == OK && !found) {
+		(void)fail_field("#/type_id", "there is no such type");
+		err = err_pending();
+	} else if (err == OK) {
+		event->amount_in_cents = db_int(&q, 0);
+		(void)snprintf(event->currency, sizeof(event->currency), "%s", db_text(&q, 1, &n));
+	}
+	db_done(&q);
+	return err;
+}
+
+enum err
+ledger_insert(struct db *db, struct ledger_event *event)
+{
+	struct db_query q;
+	bool found;
+	enum err err;
+
+	db_query(&q, db, &sql_events_event_insert);
+	db_bind_int(&q, event->type_id);
+	db_bind_int(&q, event->caregiver_id);
+	db_bind_int(&q, event->start_time_us);
+	db_bind_int(&q, clock_month(event->start_time_us));
+	db_bind_int(&q, event->amount_in_cents);
+	db_bind_int(&q, event->created_at_us);
+	bind_optional(&q, event->reimbursed_at_us != 0, event->reimbursed_at_us);
+	if ((err = db_next(&q, &found)) == OK)
+		event->id = db_int(&q, 0);
+	db_done(&q);
+	return err;
+}
+
+/* A statement on a row of the sums. */
+static enum err
+change_sum(struct db *db, const struct db_sql *sql, const struct ledger_sum *sum, int64_t cents,
+    int64_t events)
+{
+	struct db_query q;
+
+	db_query(&q, db, sql);
+	db_bind_int(&q, sum->month);
+	db_bind_int(&q, sum->caregiver_id);
+	if (events > 0) {
+		db_bind_int(&q, cents);
+		db_bind_int(&q, events);
+	}
+	return db_run(&q);
+}
+
+enum err
+ledger_sums_add(struct db *db, const struct ledger_sum *sum)
+{
+	enum err err = change_sum(db, &sql_events_sum_add, sum,
+	    sum->open_cents + sum->reimbursed_cents, sum->open_events + sum->reimbursed_events);
+
+	if (err == OK && sum->reimbursed_events > 0)
+		err = change_sum(db, &sql_events_sum_reimburse, sum, sum->reimbursed_cents,
+		    sum->reimbursed_events);
+	return err;
+}
+
+static struct ledger_sum
+sum_of(const struct ledger_event *event)
+{
+	return (struct ledger_sum){ .month = clock_month(event->start_time_us),
+		.caregiver_id = event->caregiver_id };
+}
+
+enum err
+ledger_event_add(struct db *db, const struct ledger_actor *actor, struct ledger_event *event)
+{
+	struct ledger_sum sum = sum_of(event);
+	enum err err;
+
+	event->created_at_us = actor->now_us;
+	event->reimbursed_at_us = 0;
+	if ((err = find_price(db, event)) != OK || (err = ledger_insert(db, event)) != OK ||
+	    (err = change_sum(db, &sql_events_sum_add, &sum, event->amount_in_cents, 1)) != OK)
+		return err;
+	return ledger_audit(db, actor, "event created", event->id, NULL);
+}
+
+enum err
+ledger_event_get(struct db *db, int64_t id, struct ledger_event *event)
+{
+	struct db_query q;
+	bool found;
+	enum err err;
+
+	db_query(&q, db, &sql_events_event_get);
+	db_bind_int(&q, id);
+	if ((err = db_next(&q, &found)) == OK && found)
+		take_event(&q, event);
+	else if (err == OK)
+		err = fail(ERR_NOT_FOUND, "there is no event %lld", (long long)id);
+	db_done(&q);
+	return err;
+}
+
+enum err
+ledger_event_reimburse(struct db *db, const struct ledger_actor *actor, struct ledger_event *event)
+{
+	struct ledger_sum sum = sum_of(event);
+	struct db_query q;
+	enum err err;
+
+	if (event->reimbursed_at_us != 0)
+		return fail(ERR_CONFLICT, "this event is reimbursed already");
+	event->reimbursed_at_us = actor->now_us;
+	db_query(&q, db, &sql_events_event_reimburse);
+	db_bind_int(&q, event->id);
+	db_bind_int(&q, actor->now_us);
+	if ((err = db_run(&q)) != OK ||
+	    (err = change_sum(db, &sql_events_sum_reimburse, &sum, event->amount_in_cents, 1)) !=
+		OK)
+		return err;
+	return ledger_audit(db, actor, "event reimbursed", event->id, NULL);
+}
+
+enum err
+ledger_event_delete(
+    struct db *db, const struct ledger_actor *actor, const struct ledger_event *event)
+{
+	struct ledger_sum sum = sum_of(event);
+	char detail[DETAIL_MAX];
+	struct db_query q;
+	enum err err;
+
+	if (event->reimbursed_at_us != 0)
+		return fail(ERR_CONFLICT, "a reimbursed event is not deleted");
+	db_query(&q, db, &sql_events_event_delete);
+	db_bind_int(&q, event->id);
+	if ((err = db_run(&q)) != OK ||
+	    (err = change_sum(db, &sql_events_sum_subtract, &sum, event->amount_in_cents, 1)) !=
+		OK ||
+	    (err = change_sum(db, &sql_events_sum_drop, &sum, 0, 0)) != OK)
+		return err;
+	(void)snprintf(detail, sizeof(detail),
+	    "{\"type_id\":%lld,\"caregiver_id\":%lld,\"start_time_us\":%lld,"
+	    "\"amount_in_cents\":%lld}",
+	    (long long)event->type_id, (long long)event->caregiver_id,
+	    (long long)event->start_time_us, (long long)event->amount_in_cents);
+	return ledger_audit(db, actor, "event deleted", event->id, detail);
+}
+
+/* --- Lists: each reads the index that narrows it most, in the order of ids. */
+
+/* Parameters $1 to $7 of the filtered lists. */
+static void
+bind_filter(struct db_query *q, const struct ledger_filter *filter, int64_t after, int64_t limit)
+{
+	db_bind_int(q, after);
+	db_bind_int(q, limit);
+	bind_optional(q, filter->caregiver_id != 0, filter->caregiver_id);
+	bind_optional(q, filter->type_id != 0, filter->type_id);
+	bind_optional(q, filter->by_reimbursed, filter->reimbursed);
+	bind_optional(q, filter->min_time_us != INT64_MIN, filter->min_time_us);
+	bind_optional(q, filter->max_time_us != INT64_MAX, filter->max_time_us);
+}
+
+static enum err
+take_events(struct db_query *q, struct ledger_event *events, size_t room, size_t *count)
+{
+	bool found = true;
+	enum err err = OK;
+
+	for (*count = 0; *count < room && (err = db_next(q, &found)) == OK && found; ++*count)
+		take_event(q, &events[*count]);
+	db_done(q);
+	return err;
+}
+
+/* What is left of the days that a list by time merges: the next event of each. */
+struct days {
+	size_t count, room;
+	struct {
+		int64_t day;
+		struct ledger_event next;
+	} * items;
+};
+
+/* The first event of DAY behind AFTER that fits, if there is one. */
+static enum err
+next_of_day(struct db *db, const struct ledger_filter *filter, int64_t day, int64_t after,
+    struct ledger_event *event, size_t *found)
+{
+	struct db_query q;
+
+	db_query(&q, db, &sql_events_events_list_by_day);
+	bind_filter(&q, filter, after, 1);
+	db_bind_int(&q, day);
+	return take_events(&q, event, 1, found);
+}
+
+/* The next day behind DAY on which there is any event, up to LAST; *FOUND. */
+static enum err
+next_day(struct db *db, int64_t *day, int64_t last, bool *found)
+{
+	struct db_query q;
+	enum err err;
+
+	db_query(&q, db, &sql_events_day_next);
+	db_bind_int(&q, *day);
+	db_bind_int(&q, last);
+	if ((err = db_next(&q, found)) == OK && *found)
+		*day = db_int(&q, 0);
+	db_done(&q);
+	return err;
+}
+
+static enum err
+collect_days(struct db *db, const struct ledger_filter *filter, int64_t after, struct days *days)
+{
+	int64_t day = filter->min_time_us < 0 ? -1 : filter->min_time_us / DAY_US - 1;
+	int64_t last = filter->max_time_us / DAY_US;
+	size_t found_event;
+	bool found;
+	enum err err;
+
+	while ((err = next_day(db, &day, last, &found)) == OK && found) {
+		if (days->count == days->room) {
+			size_t room = days->room * 2 + 64;
+			void *grown = realloc(days->items, room * sizeof(days->items[0]));
+
+			if (grown == NULL)
+				return fail(ERR_BUSY, "no memory for a list");
+			days->items = grown;
+			days->room = room;
+		}
+		days->items[days->count].day = day;
+		err = next_of_day(
+		    db, filter, day, after, &days->items[days->count].next, &found_event);
+		if (err != OK)
+			return err;
+		days->count += found_event;
+	}
+	return err;
+}
+
+/* Events between two instants in the order of their ids: each day has its own in that order, and
+ * they are merged.  So a page costs a look into each day that has events, and a step for each row,
+ * wherever it begins. */
+static enum err
+merge_days(struct db *db, const struct ledger_filter *filter, int64_t after,
+    struct ledger_event *events, size_t room, size_t *count)
+{
+	struct days days = { 0 };
+	size_t found;
+	enum err err = collect_days(db, filter, after, &days);
+
+	for (*count = 0; err == OK && *count < room && days.count > 0; ++*count) {
+		size_t least = 0;
+
+		for (size_t i = 1; i < days.count; i++)
+			if (days.items[i].next.id < days.items[least].next.id)
+				least = i;
+		events[*count] = days.items[least].next;
+		err = next_of_day(db, filter, days.items[least].day, events[*count].id,
+		    &days.items[least].next, &found);
+		if (found == 0)
+			days.items[least] = days.items[--days.count];
+	}
+	free(days.items);
+	return err;
+}
+
+/* The list of all that is not by time. */
+static enum err
+list_by_index(struct db *db, const struct ledger_filter *filter, int64_t after,
+    struct ledger_event *events, size_t room, size_t *count)
+{
+	struct db_query q;
+
+	if (filter->caregiver_id != 0) {
+		db_query(&q, db, &sql_events_events_list_by_caregiver);
+	} else if (filter->type_id != 0) {
+		db_query(&q, db, &sql_events_events_list_by_type);
+	} else if (filter->by_reimbursed) {
+		db_query(&q, db, &sql_events_events_list_by_reimbursed);
+	} else {
+		db_query(&q, db, &sql_events_events_list);
+		db_bind_int(&q, after);
+		db_bind_int(&q, (int64_t)room);
+		return take_events(&q, events, room, count);
+	}
+	bind_filter(&q, filter, after, (int64_t)room);
+	return take_events(&q, events, room, count);
+}
+
+enum err
+ledger_list(struct db *db, const struct ledger_filter *filter, const struct page *page,
+    struct ledger_event *events, size_t *count, bool *more)
+{
+	bool by_time = filter->min_time_us != INT64_MIN || filter->max_time_us != INT64_MAX;
+	size_t wanted = (size_t)page->limit;
+	enum err err;
+
+	if (by_time && filter->caregiver_id == 0)
+		err = merge_days(db, filter, page->after, events, wanted + 1, count);
+	else
+		err = list_by_index(db, filter, page->after, events, wanted + 1, count);
+	*more = err == OK && *count > wanted;
+	if (*more)
+		*count = wanted;
+	return err;
+}
+
+enum err
+ledger_version(struct db *db, char version[LEDGER_VERSION_SIZE])
+{
+	struct db_query q;
+	size_t n;
+	bool found;
+	enum err err;
+
+	db_query(&q, db, &sql_events_version);
+	if ((err = db_next(&q, &found)) == OK)
+		(void)snprintf(version, LEDGER_VERSION_SIZE, "%.20s-%lld", db_text(&q, 0, &n),
+		    (long long)db_int(&q, 1));
+	db_done(&q);
+	return err;
+}
+
+/* --- Recount. */
+
+void
+ledger_take_sum(const struct db_query *q, struct ledger_sum *sum)
+{
+	*sum = (struct ledger_sum){ db_int(q, 0), db_int(q, 1), db_int(q, 2), db_int(q, 3),
+		db_int(q, 4), db_int(q, 5) };
+}
+
+static enum err
+next_sum(struct db_query *q, struct ledger_sum *sum, bool *found)
+{
+	enum err err = db_next(q, found);
+
+	if (err == OK && *found)
+		ledger_take_sum(q, sum);
+	return err;
+}
+
+/* Which key comes first: below, at or above 0. */
+static int
+order(const struct ledger_sum *a, const struct ledger_sum *b)
+{
+	if (a->month != b->month)
+		return a->month < b->month ? -1 : 1;
+	return a->caregiver_id == b->caregiver_id ? 0 : a->caregiver_id < b->caregiver_id ? -1 : 1;
+}
+
+/* Two streams in the same order, side by side. */
+static enum err
+compare(struct db_query *stored, struct db_query *counted,
+    enum err (*told)(void *, const struct ledger_sum *, const struct ledger_sum *), void *ctx)
+{
+	struct ledger_sum s, c;
+	bool more_s, more_c;
+	enum err err = next_sum(stored, &s, &more_s);
+
+	if (err == OK)
+		err = next_sum(counted, &c, &more_c);
+	while (err == OK && (more_s || more_c)) {
+		int side = !more_s ? 1 : !more_c ? -1 : order(&s, &c);
+		const struct ledger_sum none = { side < 0 ? s.month : c.month,
+			side < 0 ? s.caregiver_id : c.caregiver_id, 0, 0, 0, 0 };
+
+		if (side != 0 || memcmp(&s, &c, sizeof(s)) != 0)
+			err = told(ctx, side > 0 ? &none : &s, side < 0 ? &none : &c);
+		if (err == OK && side <= 0)
+			err = next_sum(stored, &s, &more_s);
+		if (err == OK && side >= 0)
+			err = next_sum(counted, &c, &more_c);
+	}
+	return err;
+}
+
+enum err
+ledger_recount(struct db *db,
+    enum err (*told)(void *ctx, const struct ledger_sum *stored, const struct ledger_sum *counted),
+    void *ctx)
+{
+	bool own = !db_in_transaction(db);
+	struct db_query stored, counted;
+	enum err err = own ? db_begin(db) : OK;
+
+	if (err != OK)
+		return err;
+	db_query(&stored, db, &sql_events_report_sums);
+	db_bind_int(&stored, CLOCK_MONTH_MIN);
+	db_bind_int(&stored, 0);
+	db_bind_int(&stored, CLOCK_MONTH_MAX);
+	db_query(&counted, db, &sql_events_recount_events);
+	err = compare(&stored, &counted, told, ctx);
+	db_done(&stored);
+	db_done(&counted);
+	if (own)
+		db_rollback(db);
+	return err;
+}
+
+/* The rows to be put right; not while they are read. */
+struct repairs {
+	struct ledger_sum *items;
+	size_t count, room;
+};
+
+static enum err
+note_repair(void *ctx, const struct ledger_sum *stored, const struct ledger_sum *counted)
+{
+	struct repairs *repairs = ctx;
+
+	(void)stored;
+	if (repairs->count == repairs->room) {
+		size_t room = repairs->room * 2 + 64;
+		void *grown = realloc(repairs->items, room * sizeof(repairs->items[0]));
+
+		if (grown == NULL)
+			return fail(ERR_BUSY, "no memory for the repair");
+		repairs->items = grown;
+		repairs->room = room;
+	}
+	repairs->items[repairs->count++] = *counted;
+	return OK;
+}
+
+static enum err
+set_sum(struct db *db, const struct ledger_sum *sum)
+{
+	bool empty = sum->open_events == 0 && sum->reimbursed_events == 0;
+	struct db_query q;
+
+	db_query(&q, db, empty ? &sql_events_sum_delete : &sql_events_sum_set);
+	db_bind_int(&q, sum->month);
+	db_bind_int(&q, sum->caregiver_id);
+	if (!empty) {
+		db_bind_int(&q, sum->open_cents);
+		db_bind_int(&q, sum->reimbursed_cents);
+		db_bind_int(&q, sum->open_events);
+		db_bind_int(&q, sum->reimbursed_events);
+	}
+	return db_run(&q);
+}
+
+enum err
+ledger_repair(struct db *db, const struct ledger_actor *actor, int64_t *repaired)
+{
+	struct repairs repairs = { 0 };
+	char detail[DETAIL_MAX];
+	enum err err = ledger_recount(db, note_repair, &repairs);
+
+	*repaired = (int64_t)repairs.count;
+	for (size_t i = 0; i < repairs.count && err == OK; i++)
+		err = set_sum(db, &repairs.items[i]);
+	(void)snprintf(detail, sizeof(detail), "{\"rows\":%zu}", repairs.count);
+	if (err == OK && repairs.count > 0)
+		err = ledger_audit(db, actor, "sums repaired", 0, detail);
+	free(repairs.items);
+	return err;
+}

@@ -1,0 +1,499 @@
+/*
+ * report: sums of what is paid, by month and caregiver.  The contract is docs/report.md.
+ */
+#include "report.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/clock.h"
+#include "lib/etag.h"
+#include "lib/jsonr.h"
+#include "lib/jsonw.h"
+#include "lib/serve.h"
+#include "lib/text.h"
+
+#define CAREGIVERS_MAX 50000
+#define DEADLINE_US (60 * CLOCK_SECOND_US) /* for which a snapshot is held at most */
+#define CURRENCY "SEK"
+
+static struct db_readers *readers;
+
+/* --- Formats. */
+
+/* A report going out. */
+struct writer {
+	struct response *res;
+	struct jsonw json;
+	int64_t generated_at_us;
+	int64_t month; /* of the row before; 0: none */
+	enum err err; /* the first one of the response; nothing is written after it */
+};
+
+struct format {
+	const char *name, *type;
+	bool weak; /* its ETag, since each answer tells its own time */
+	void (*begin)(struct writer *w);
+	void (*row)(struct writer *w, const struct ledger_sum *sum);
+	void (*end)(struct writer *w);
+};
+
+static enum err
+put(void *ctx, const char *bytes, size_t n)
+{
+	struct writer *w = ctx;
+
+	if (w->err == OK)
+		w->err = response_write(w->res, bytes, n);
+	return w->err;
+}
+
+static void
+json_begin(struct writer *w)
+{
+	char now[CLOCK_TEXT_SIZE];
+
+	clock_text(w->generated_at_us, now);
+	jsonw_open(&w->json, put, w);
+	jsonw_object_begin(&w->json, NULL);
+	jsonw_string(&w->json, "generated_at", now);
+	jsonw_object_begin(&w->json, "report");
+}
+
+/* Leaves the month of the row before and its year, as far as MONTH is another; 0 leaves both. */
+static void
+json_leave(struct writer *w, int64_t month)
+{
+	if (w->month != 0 && w->month != month)
+		jsonw_object_end(&w->json);
+	if (w->month != 0 && w->month / 12 != month / 12)
+		jsonw_object_end(&w->json);
+}
+
+static void
+json_enter(struct writer *w, int64_t month)
+{
+	static const char *const names[] = { "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug",
+		"Sep", "Oct", "Nov", "Dec" };
+	char year[24];
+
+	(void)snprintf(year, sizeof(year), "%lld", (long long)(month / 12));
+	if (w->month / 12 != month / 12)
+		jsonw_object_begin(&w->json, year);
+	if (w->month != month)
+		jsonw_object_begin(&w->json, names[month % 12]);
+	w->month = month;
+}
+
+static void
+json_row(struct writer *w, const struct ledger_sum *sum)
+{
+	char id[24];
+
+	json_leave(w, sum->month);
+	json_enter(w, sum->month);
+	(void)snprintf(id, sizeof(id), "%lld", (long long)sum->caregiver_id);
+	jsonw_object_begin(&w->json, id);
+	if (sum->reimbursed_events > 0)
+		jsonw_decimal(&w->json, "reimbursed " CURRENCY, sum->reimbursed_cents, 2);
+	if (sum->open_events > 0)
+		jsonw_decimal(&w->json, "non-reimbursed " CURRENCY, sum->open_cents, 2);
+	jsonw_object_end(&w->json);
+}
+
+static void
+json_end(struct writer *w)
+{
+	json_leave(w, 0);
+	jsonw_object_end(&w->json);
+	jsonw_object_end(&w->json);
+	w->err = jsonw_close(&w->json);
+}
+
+static void
+list_begin(struct writer *w)
+{
+	jsonw_open(&w->json, put, w);
+	jsonw_array_begin(&w->json, NULL);
+}
+
+static void
+list_row(struct writer *w, const struct ledger_sum *sum)
+{
+	jsonw_object_begin(&w->json, NULL);
+	jsonw_int(&w->json, "year", sum->month / 12);
+	jsonw_int(&w->json, "month", sum->month % 12 + 1);
+	jsonw_int(&w->json, "caregiver_id", sum->caregiver_id);
+	jsonw_string(&w->json, "currency", CURRENCY);
+	jsonw_int(&w->json, "reimbursed_cents", sum->reimbursed_cents);
+	jsonw_int(&w->json, "not_reimbursed_cents", sum->open_cents);
+	jsonw_int(&w->json, "reimbursed_events", sum->reimbursed_events);
+	jsonw_int(&w->json, "not_reimbursed_events", sum->open_events);
+	jsonw_object_end(&w->json);
+}
+
+static void
+list_end(struct writer *w)
+{
+	jsonw_array_end(&w->json);
+	w->err = jsonw_close(&w->json);
+}
+
+static void
+csv_begin(struct writer *w)
+{
+	static const char head[] =
+	    "year,month,caregiver_id,currency,reimbursed_cents,not_reimbursed_cents,"
+	    "reimbursed_events,not_reimbursed_events\r\n";
+
+	(void)put(w, head, sizeof(head) - 1);
+}
+
+/* Numbers only, so that nothing needs quotes (RFC 4180). */
+static void
+csv_row(struct writer *w, const struct ledger_sum *sum)
+{
+	char line[192];
+	int n = snprintf(line, sizeof(line), "%lld,%lld,%lld," CURRENCY ",%lld,%lld,%lld,%lld\r\n",
+	    (long long)(sum->month / 12), (long long)(sum->month % 12 + 1),
+	    (long long)sum->caregiver_id, (long long)sum->reimbursed_cents,
+	    (long long)sum->open_cents, (long long)sum->reimbursed_events,
+	    (long long)sum->open_events);
+
+	(void)put(w, line, (size_t)n);
+}
+
+static void
+csv_end(struct writer *w)
+{
+	(void)w;
+}
+
+#define CSV "text/csv"
+
+static const struct format formats[] = {
+	{ "json", "application/json", true, json_begin, json_row, json_end },
+	{ "rows", "application/json", false, list_begin, list_row, list_end },
+	{ "csv", CSV "; charset=utf-8; header=present", false, csv_begin, csv_row, csv_end },
+};
+
+/* --- The question. */
+
+struct question {
+	const struct format *format;
+	struct report_filter filter;
+};
+
+static const struct format *
+find_format(const char *name)
+{
+	for (size_t i = 0; i < sizeof(formats) / sizeof(formats[0]); i++)
+		if (strcmp(formats[i].name, name) == 0)
+			return &formats[i];
+	return NULL;
+}
+
+/* NAME wherever POINTER points. */
+static const struct format *
+read_format(const char *name, const char *pointer)
+{
+	const struct format *format = find_format(name);
+
+	if (format == NULL)
+		(void)fail_field(pointer, "must be json, rows or csv");
+	return format;
+}
+
+/* What the query says of the format; else what Accept does.  *FOUND: it was the query. */
+static const struct format *
+query_format(const struct request *req, bool *found)
+{
+	struct request_text name = request_param(req, "format", found);
+
+	if (*found)
+		return read_format(name.s, "format");
+	return find_format(request_accepts(req, CSV) && !request_accepts(req, "application/json")
+		? "csv"
+		: "json");
+}
+
+/* Numbers with commas between them; IDS has room. */
+static bool
+read_list(const char *list, int64_t *ids, size_t *count)
+{
+	size_t n;
+
+	for (;; list += n + 1) {
+		n = strcspn(list, ",");
+		if (!text_uint(list, n, &ids[*count]) || ids[*count] < 1)
+			return false;
+		++*count;
+		if (list[n] == '\0')
+			return true;
+	}
+}
+
+static enum err
+query_caregivers(const struct request *req, struct report_filter *filter)
+{
+	const struct request_param *end = req->params + req->param_count;
+	size_t room = 1;
+
+	for (const struct request_param *param = req->params; param < end; param++)
+		room += param->value.n / 2 + 1; /* a digit and a comma each */
+	filter->caregiver_ids = malloc(room * sizeof(int64_t));
+	if (filter->caregiver_ids == NULL)
+		return fail(ERR_BUSY, "no memory for a list");
+	for (const struct request_param *param = req->params; param < end; param++) {
+		if (strcmp(param->name.s, "caregiver_ids") != 0 || param->value.n == 0)
+			continue;
+		if (!read_list(param->value.s, filter->caregiver_ids, &filter->caregiver_count))
+			(void)fail_field("caregiver_ids",
+			    "must be whole numbers of 1..%lld with commas between them",
+			    (long long)INT64_MAX);
+	}
+	return OK;
+}
+
+static int
+compare(const void *a, const void *b)
+{
+	int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+
+	return (x > y) - (x < y);
+}
+
+static void
+sort_caregivers(struct report_filter *filter)
+{
+	int64_t *ids = filter->caregiver_ids;
+	size_t kept = 0;
+
+	if (filter->caregiver_count == 0)
+		return;
+	qsort(ids, filter->caregiver_count, sizeof(*ids), compare);
+	for (size_t i = 1; i < filter->caregiver_count; i++)
+		if (ids[i] != ids[kept])
+			ids[++kept] = ids[i];
+	filter->caregiver_count = kept + 1;
+}
+
+static enum err
+read_query(struct request *req, struct question *question)
+{
+	struct report_filter *filter = &question->filter;
+	enum err err;
+	bool found;
+
+	question->format = query_format(req, &found);
+	request_param_time(req, "min_time", &filter->min_time_us, &found);
+	request_param_time(req, "max_time", &filter->max_time_us, &found);
+	if ((err = query_caregivers(req, filter)) != OK || (err = err_pending()) != OK)
+		return err;
+	sort_caregivers(filter);
+	return OK;
+}
+
+static enum err
+read_members(const struct jsonr *body, bool has_format, struct question *question)
+{
+	struct report_filter *filter = &question->filter;
+	const char *name = NULL;
+	size_t n;
+
+	if (has_format && jsonr_has(body, "format"))
+		(void)fail_field("#/format", "is in the query too");
+	else if (jsonr_has(body, "format"))
+		jsonr_string(body, "format", 0, 16, &name, &n);
+	if (name != NULL)
+		question->format = read_format(name, "#/format");
+	if (jsonr_has(body, "min_time"))
+		jsonr_time(body, "min_time", &filter->min_time_us);
+	if (jsonr_has(body, "max_time"))
+		jsonr_time(body, "max_time", &filter->max_time_us);
+	return jsonr_ints(body, "caregiver_ids", 1, INT64_MAX, CAREGIVERS_MAX,
+	    &filter->caregiver_ids, &filter->caregiver_count);
+}
+
+/* Filters in the query of a POST are refused: passed over, they would give a report of all. */
+static void
+refuse_filters(const struct request *req)
+{
+	static const char *const names[] = { "caregiver_ids", "min_time", "max_time" };
+	bool found;
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		(void)request_param(req, names[i], &found);
+		if (found)
+			(void)fail_field(names[i], "belongs in the body of a POST");
+	}
+}
+
+static enum err
+read_body(struct request *req, struct question *question)
+{
+	struct jsonr body;
+	char *bytes;
+	size_t n;
+	bool has_format;
+	enum err err;
+
+	if (!request_is(req, "application/json"))
+		return fail(ERR_MEDIA_TYPE, "the filters must come as application/json");
+	if ((err = request_body(req, REQUEST_BODY_MAX, &bytes, &n)) != OK)
+		return err;
+	question->format = query_format(req, &has_format);
+	refuse_filters(req);
+	if ((err = jsonr_parse(bytes, n, &body)) == OK) {
+		err = read_members(&body, has_format, question);
+		jsonr_close(&body);
+	}
+	free(bytes);
+	if (err != OK || (err = err_pending()) != OK)
+		return err;
+	sort_caregivers(&question->filter);
+	return OK;
+}
+
+/* --- The answer. */
+
+static enum err
+stream(const struct format *format, const char *etag, struct rows *rows, struct writer *w)
+{
+	struct ledger_sum sum;
+	bool found;
+	enum err err;
+
+	/* The first row before the first byte: what fails at once is still a problem. */
+	if ((err = rows_next(rows, &sum, &found)) != OK)
+		return err;
+	response_begin(w->res, 200, format->type);
+	if ((err = etag_send(w->res, etag)) != OK ||
+	    (err = response_field(w->res, "Vary", "Accept")) != OK)
+		return err;
+	format->begin(w);
+	while (found) {
+		format->row(w, &sum);
+		if (w->err != OK)
+			return w->err;
+		if ((err = rows_next(rows, &sum, &found)) != OK)
+			return err;
+	}
+	format->end(w);
+	return w->err;
+}
+
+/* Within a snapshot: the version and the rows belong together.  The time is from before it, so that
+ * what was acknowledged until then is in the report. */
+static enum err
+report_send(const struct request *req, struct response *res, const struct question *question,
+    struct db *db, int64_t now_us)
+{
+	const struct format *format = question->format;
+	struct writer w = { .res = res, .generated_at_us = now_us };
+	char version[LEDGER_VERSION_SIZE], etag[ETAG_MAX];
+	struct rows rows;
+	enum err err;
+
+	if ((err = ledger_version(db, version)) != OK)
+		return err;
+	(void)snprintf(
+	    etag, sizeof(etag), "%s\"%s-%c\"", format->weak ? "W/" : "", version, format->name[0]);
+	if (req->method != METHOD_POST && etag_unchanged(req, res, etag))
+		return response_field(res, "Vary", "Accept");
+	rows_open(&rows, db, &question->filter);
+	err = stream(format, etag, &rows, &w);
+	rows_close(&rows);
+	return err;
+}
+
+static enum err
+report_answer(struct request *req, struct response *res, const struct question *question)
+{
+	int64_t now_us = clock_now_us();
+	struct db *db;
+	enum err err;
+
+	if ((err = db_borrow(readers, &db)) != OK)
+		return err;
+	db_deadline(db, req->start_us + DEADLINE_US);
+	if ((err = db_begin(db)) == OK)
+		err = report_send(req, res, question, db, now_us);
+	db_return(readers, db); /* ends the snapshot, and the bound */
+	return err;
+}
+
+/* By either method; what is wrong with the question comes before everything else. */
+static enum err
+report_ask(struct request *req, struct response *res,
+    enum err (*read_question)(struct request *req, struct question *question))
+{
+	struct question question = { .filter = REPORT_FILTER_NONE };
+	enum err err = read_question(req, &question);
+
+	if (err == OK)
+		err = report_answer(req, res, &question);
+	free(question.filter.caregiver_ids);
+	return err;
+}
+
+static enum err
+report_get(struct request *req, struct response *res)
+{
+	return report_ask(req, res, read_query);
+}
+
+static enum err
+report_post(struct request *req, struct response *res)
+{
+	return report_ask(req, res, read_body);
+}
+
+static enum err
+report_health(struct request *req, struct response *res)
+{
+	char version[LEDGER_VERSION_SIZE];
+	struct jsonw w;
+	struct db *db;
+	enum err err;
+
+	(void)req;
+	if ((err = db_borrow(readers, &db)) != OK)
+		return err;
+	err = ledger_version(db, version);
+	db_return(readers, db);
+	if (err != OK)
+		return err;
+	response_begin(res, 200, "application/json");
+	jsonw_open(&w, response_write, res);
+	jsonw_object_begin(&w, NULL);
+	jsonw_string(&w, "status", "ok");
+	jsonw_object_end(&w);
+	return jsonw_close(&w);
+}
+
+static enum err
+report_open(const struct conf *conf)
+{
+	(void)conf;
+	return db_readers_open(LEDGER_FILE, &ledger_schema, &readers);
+}
+
+static void
+report_close(void)
+{
+	db_readers_close(readers);
+	readers = NULL;
+}
+
+#define PRODUCES "application/json," CSV
+
+static const struct route routes[] = {
+	{ METHOD_GET, "/events/report", ROLES_ALL, report_get, PRODUCES },
+	{ METHOD_POST, "/events/report", ROLES_ALL, report_post, PRODUCES },
+	{ METHOD_GET, "/healthz/report", ROLES_ANYONE, report_health, NULL },
+	{ 0 },
+};
+
+const struct program program = { "report", routes, report_open, report_close };

@@ -1,0 +1,57 @@
+/*
+ * report.h: the rows of the report, one after the other, for report.c and its tests.
+ *
+ * A row is the sums of a month and caregiver.  The period is at most three segments: a first month
+ * that it cuts, summed from the events; the whole months, whose sums are stored; a last month that
+ * it cuts.  Rows come by month and caregiver.
+ *
+ * A list of caregivers is not put into SQL.  The rows wanted are known in their order, so the
+ * reader leaps: it steps while they are near and seeks the next one wanted where they are not.  A
+ * dense list costs a scan, a single caregiver one seek a month.
+ *
+ * One thread; the snapshot is that of the connection.
+ */
+#ifndef CAREDESK_REPORT_H
+#define CAREDESK_REPORT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "lib/db.h"
+#include "lib/err.h"
+#include "lib/ledger.h"
+
+struct report_filter {
+	int64_t min_time_us, max_time_us; /* exclusive; INT64_MIN, INT64_MAX: no bound */
+	int64_t *caregiver_ids; /* ascending, each once */
+	size_t caregiver_count; /* 0: all */
+};
+
+#define REPORT_FILTER_NONE \
+	((struct report_filter){ .min_time_us = INT64_MIN, .max_time_us = INT64_MAX })
+
+struct rows_segment {
+	const struct rows_kind *kind;
+	int64_t first, last; /* months */
+};
+
+struct rows {
+	struct db *db;
+	const struct report_filter *filter;
+	struct rows_segment segments[3];
+	size_t segment, segment_count;
+	int64_t month; /* no earlier row is wanted, nor one in it before the caregiver ... */
+	size_t wanted; /* ... of this place in the filter's list */
+	struct db_query query;
+	bool reading; /* QUERY is open */
+	unsigned misses; /* rows in a row that were not wanted */
+	int64_t seeks, steps; /* what it cost */
+};
+
+/* FILTER must stay until rows_close(). */
+void rows_open(struct rows *rows, struct db *db, const struct report_filter *filter);
+enum err rows_next(struct rows *rows, struct ledger_sum *sum, bool *found) MUST_CHECK;
+void rows_close(struct rows *rows);
+
+#endif
