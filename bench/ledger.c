@@ -36,14 +36,14 @@
 static struct {
 	const char *sql;
 	int page_size, cache_kib, checkpoint, clients;
-	bool each, savepoints, beside;
+	bool each, savepoints, audit;
 	const char *without[8];
 	int without_count;
 } options = {
 	.sql = "sql",
 	.page_size = 4096,
 	.cache_kib = 16384,
-	.checkpoint = 4000,
+	.checkpoint = 4096,
 	.clients = 64,
 };
 
@@ -216,7 +216,9 @@ open_file(const char *file)
 {
 	sqlite3 *db;
 
-	if (sqlite3_open(file, &db) != SQLITE_OK)
+	if (sqlite3_open_v2(file, &db,
+		SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX,
+		NULL) != SQLITE_OK)
 		die(file, db);
 	set(db, "page_size", options.page_size);
 	set(db, "cache_size", -options.cache_kib);
@@ -348,9 +350,7 @@ fill(const char *file, int64_t events, int64_t caregivers)
 	fill.begin_us = begin_of(fill.first_month);
 	fill.step_us = (now - fill.begin_us) / (events > 0 ? events : 1);
 	fill.sums = calloc((size_t)(MONTHS * caregivers), sizeof(*fill.sums));
-	fill.insert = prepare_text(db,
-	    "INSERT INTO events (type_id, caregiver_id, start_time, month, amount_in_cents, "
-	    "created_at, reimbursed_at) VALUES ($1, $2, $3, $4, $5, $6, $7) RETURNING id");
+	fill.insert = prepare(db, "events/event_insert");
 	fill.audit = prepare(db, "shared/audit_insert");
 	if (fill.sums == NULL)
 		die("sums", NULL);
@@ -388,7 +388,7 @@ static struct {
 	atomic_bool stop;
 	bool closed;
 	int64_t transactions, changes, pages, checkpoints, checkpoint_max_us;
-	atomic_int log_pages;
+	int log_pages;
 } queue = { .mutex = PTHREAD_MUTEX_INITIALIZER, .filled = PTHREAD_COND_INITIALIZER };
 
 struct writer {
@@ -460,7 +460,6 @@ write_event(const struct writer *w, const struct client *c)
 	if (options.savepoints)
 		run(w->db, "SAVEPOINT change");
 	bind_text(w->find, 1, c->key, -1);
-	(void)sqlite3_bind_int64(w->find, 2, now - DAY_US);
 	(void)finish(w->find, 0);
 	bind_ints(w->price, (int64_t[]){ type_ids[c->type], c->start_us }, 2);
 	amount = finish(w->price, 0);
@@ -478,11 +477,9 @@ write_event(const struct writer *w, const struct client *c)
 static int
 log_grew(void *arg, sqlite3 *db, const char *name, int pages)
 {
-	int before = atomic_load(&queue.log_pages);
-
 	(void)arg, (void)db, (void)name;
-	queue.pages += pages > before ? pages - before : pages;
-	atomic_store(&queue.log_pages, pages);
+	queue.pages += pages > queue.log_pages ? pages - queue.log_pages : pages;
+	queue.log_pages = pages;
 	return SQLITE_OK;
 }
 
@@ -495,6 +492,7 @@ checkpoint(sqlite3 *db)
 	if (result != SQLITE_OK && result != SQLITE_BUSY && result != SQLITE_LOCKED)
 		die("checkpoint", db);
 	took_us = now_us(CLOCK_MONOTONIC) - begin_us;
+	queue.log_pages = 0;
 	queue.checkpoints++;
 	if (took_us > queue.checkpoint_max_us)
 		queue.checkpoint_max_us = took_us;
@@ -522,41 +520,6 @@ take_clients(void)
 	return c;
 }
 
-/* The checkpoint of another thread does most of the work, the writer's the rest. */
-static atomic_int beside; /* 0: not wanted, 1: wanted, 2: done */
-
-static void *
-beside_main(void *arg)
-{
-	sqlite3 *db = open_file(arg);
-
-	run(db, "PRAGMA synchronous = FULL");
-	while (!atomic_load(&queue.stop)) {
-		(void)usleep(1000);
-		if (atomic_load(&beside) == 1) {
-			checkpoint(db);
-			atomic_store(&beside, 2);
-		}
-	}
-	(void)sqlite3_close(db);
-	return NULL;
-}
-
-static void
-keep_log_short(sqlite3 *db)
-{
-	if (options.beside && atomic_load(&beside) < 2) {
-		if (atomic_load(&queue.log_pages) >= options.checkpoint)
-			atomic_store(&beside, 1);
-		return;
-	}
-	if (atomic_load(&queue.log_pages) < options.checkpoint)
-		return;
-	checkpoint(db);
-	atomic_store(&queue.log_pages, 0);
-	atomic_store(&beside, 0);
-}
-
 static void *
 writer_main(void *arg)
 {
@@ -575,7 +538,8 @@ writer_main(void *arg)
 			next = c->next; /* it is the client's again once it is told */
 			(void)sem_post(&c->done);
 		}
-		keep_log_short(w->db);
+		if (queue.log_pages >= options.checkpoint)
+			checkpoint(w->db);
 	}
 	return NULL;
 }
@@ -656,7 +620,7 @@ insert(const char *file, int64_t seconds, int64_t caregivers)
 {
 	struct client *clients = calloc((size_t)options.clients, sizeof(*clients));
 	pthread_t *threads = calloc((size_t)options.clients, sizeof(*threads));
-	pthread_t writer_thread, beside_thread;
+	pthread_t writer_thread;
 	struct writer writer;
 	int64_t begin_us;
 
@@ -665,9 +629,7 @@ insert(const char *file, int64_t seconds, int64_t caregivers)
 	queue.last = &queue.first;
 	writer_open(&writer, file);
 	begin_us = now_us(CLOCK_MONOTONIC);
-	if (pthread_create(&writer_thread, NULL, writer_main, &writer) != 0 ||
-	    (options.beside &&
-		pthread_create(&beside_thread, NULL, beside_main, (void *)(uintptr_t)file) != 0))
+	if (pthread_create(&writer_thread, NULL, writer_main, &writer) != 0)
 		die("writer", NULL);
 	for (int i = 0; i < options.clients; i++)
 		start_client(&clients[i], &threads[i], i + 1, caregivers);
@@ -681,8 +643,6 @@ insert(const char *file, int64_t seconds, int64_t caregivers)
 	(void)pthread_cond_signal(&queue.filled);
 	(void)pthread_mutex_unlock(&queue.mutex);
 	(void)pthread_join(writer_thread, NULL);
-	if (options.beside)
-		(void)pthread_join(beside_thread, NULL);
 	exit(EXIT_SUCCESS); /* without the checkpoint of a close */
 }
 
@@ -756,7 +716,8 @@ import(const char *file, int64_t events, int64_t caregivers)
 	sqlite3 *db = open_file(file);
 	sqlite3_stmt *insert = prepare(db, "events/event_insert"),
 		     *sum = prepare(db, "events/sum_add");
-	int64_t begin_us, now = now_us(CLOCK_REALTIME), month;
+	sqlite3_stmt *audited = prepare(db, "shared/audit_insert");
+	int64_t begin_us, now = now_us(CLOCK_REALTIME), month, id;
 	uint64_t random = 2;
 	size_t count = 0;
 	struct event event;
@@ -774,7 +735,9 @@ import(const char *file, int64_t events, int64_t caregivers)
 		    (int64_t[]){ type_ids[type], event.caregiver_id, event.start_us, month,
 			amounts[type], now },
 		    6);
-		(void)finish(insert, 0);
+		id = finish(insert, 0);
+		if (options.audit)
+			audit(audited, now, id);
 		sums[count++] = (struct sum){ .month = month,
 			.caregiver_id = event.caregiver_id,
 			.open_cents = amounts[type],
@@ -824,7 +787,7 @@ static const struct option known[] = {
 	{ "without", required_argument, NULL, 'w' },
 	{ "each", no_argument, NULL, 'e' },
 	{ "savepoints", no_argument, NULL, 's' },
-	{ "beside", no_argument, NULL, 'b' },
+	{ "audit", no_argument, NULL, 'a' },
 	{ NULL, 0, NULL, 0 },
 };
 
@@ -834,7 +797,7 @@ usage(void)
 	(void)fprintf(stderr,
 	    "usage: ledger fill|insert|import FILE N CAREGIVERS | lines N CAREGIVERS | report FILE\n"
 	    "\t[--sql DIR] [--page-size BYTES] [--cache KIB] [--checkpoint PAGES] [--clients N]\n"
-	    "\t[--without INDEX]... [--each] [--savepoints] [--beside]\n");
+	    "\t[--without INDEX]... [--each] [--savepoints] [--audit]\n");
 	exit(2);
 }
 
@@ -871,8 +834,8 @@ read_options(int argc, char **argv)
 		case 's':
 			options.savepoints = true;
 			break;
-		case 'b':
-			options.beside = true;
+		case 'a':
+			options.audit = true;
 			break;
 		default:
 			usage();
@@ -885,6 +848,7 @@ main(int argc, char **argv)
 {
 	const char *command, *file;
 
+	(void)sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0);
 	read_options(argc, argv);
 	argc -= optind;
 	argv += optind;

@@ -2,9 +2,11 @@
 # The benchmarks: what the programs take, beside the least that could do the same.
 #
 #	bench/run.sh [all|shelf|coalesce|slow|cache|memory]... [--rounds N] [--seconds S] [--requests N]
+#	bench/run.sh [post|import|report|pages|ledger-memory]... [--events N] [--caregivers N] [--lines N]
 #
 # Prints a table for each.  Candidates take turns within one run, for a machine is never twice the
-# same: only ratios of one run mean anything.  All is on the loopback, in a temporary folder.
+# same: only ratios of one run mean anything.  All is on the loopback, in a temporary folder; with
+# 10,000,000 events, those of the second line need 10 GB there, and two minutes to fill a database.
 # Uses the build named by CAREDESK_BUILD, else makes one in build-bench.
 set -eu -o pipefail
 shopt -s inherit_errexit
@@ -14,9 +16,13 @@ build=${CAREDESK_BUILD:-}
 rounds=5
 seconds=4
 requests=1000000	# of the memory benchmark
+events=10000000	# of a large database
+caregivers=10000
+lines=1000000	# of an import
 warm_up=1s
 clients=64
 suites=()
+every_suite=(shelf coalesce slow cache memory post import report pages ledger-memory)
 pids=()
 PATH=$PATH:/usr/sbin:/sbin
 
@@ -26,7 +32,7 @@ die() {
 }
 
 usage() {
-	sed -n '2,9s/^# \{0,1\}//p' "$0"
+	sed -n '2,11s/^# \{0,1\}//p' "$0"
 }
 
 # --- the machinery
@@ -34,23 +40,27 @@ usage() {
 read_options() {
 	while [ $# -gt 0 ]; do
 		case $1 in
-		all) suites+=(shelf coalesce slow cache memory) ;;
+		all) suites+=("${every_suite[@]}") ;;
 		shelf | coalesce | slow | cache | memory) suites+=("$1") ;;
+		post | import | report | pages | ledger-memory) suites+=("$1") ;;
 		--rounds) rounds=${2:?}; shift ;;
 		--seconds) seconds=${2:?}; shift ;;
 		--requests) requests=${2:?}; shift ;;
+		--events) events=${2:?}; shift ;;
+		--caregivers) caregivers=${2:?}; shift ;;
+		--lines) lines=${2:?}; shift ;;
 		-h | --help) usage; exit 0 ;;
 		*) usage >&2; exit 2 ;;
 		esac
 		shift
 	done
-	[ ${#suites[@]} -gt 0 ] || suites=(shelf coalesce slow cache memory)
+	[ ${#suites[@]} -gt 0 ] || suites=("${every_suite[@]}")
 }
 
 need_tools() {
 	local tool
 
-	for tool in wrk nginx spawn-fcgi multiwatch curl awk; do
+	for tool in wrk nginx spawn-fcgi multiwatch curl awk sqlite3; do
 		command -v "$tool" >/dev/null || die "needs $tool"
 	done
 }
@@ -145,12 +155,13 @@ answers() {
 	curl -sf -o /dev/null --max-time 5 "$1"
 }
 
-# NAME CLIENTS URL: one measurement; adds "requests/s p50-us p99-us requests errors" to NAME.
+# NAME CLIENTS URL [SCRIPT]: one measurement; adds "requests/s p50-us p99-us requests errors max-us" to
+# NAME.
 measure() {
-	local name=$1 connections=$2 url=$3
+	local name=$1 connections=$2 url=$3 script=${4:-report}
 
 	sleep 0.3	# what the one before has left unanswered comes to its end
-	wrk -t1 -c"$connections" -d"${seconds}s" --timeout 10s -s "$tmp/report.lua" "$url" \
+	wrk -t1 -c"$connections" -d"${seconds}s" --timeout 10s -s "$tmp/$script.lua" "$url" \
 	    >"$tmp/wrk.out" || die "wrk: $(cat "$tmp/wrk.out")"
 	sed -n 's/^RESULT //p' "$tmp/wrk.out" >>"$tmp/results/$name"
 	empty_logs
@@ -191,7 +202,8 @@ column() {
 
 # NAME OTHER: requests/s of one by the other's, the median of the rounds.
 ratio() {
-	paste "$tmp/results/$1" "$tmp/results/$2" | awk '{ print $1 / $6 }' | median
+	paste <(awk '{ print $1 }' "$tmp/results/$1") <(awk '{ print $1 }' "$tmp/results/$2") |
+	    awk '{ print $1 / $2 }' | median
 }
 
 errors() {
@@ -223,9 +235,66 @@ write_report() {
 	cat >"$tmp/report.lua" <<'END'
 function done(summary, latency, requests)
 	local e = summary.errors
-	io.write(string.format("RESULT %.1f %d %d %d %d\n", summary.requests / summary.duration * 1e6,
-	    latency:percentile(50), latency:percentile(99), summary.requests,
-	    e.connect + e.read + e.write + e.timeout + e.status))
+	io.write(string.format("RESULT %.1f %d %d %d %d %d\n",
+	    summary.requests / summary.duration * 1e6, latency:percentile(50),
+	    latency:percentile(99), summary.requests,
+	    e.connect + e.read + e.write + e.timeout + e.status, latency.max))
+end
+END
+	{
+		cat "$tmp/report.lua"
+		write_post
+	} >"$tmp/post.lua"
+	{
+		cat "$tmp/report.lua"
+		write_anew
+	} >"$tmp/anew.lua"
+}
+
+# Events of the last day, each with a key of its own.
+write_post() {
+	cat <<END
+local day = "$(date -u -d yesterday +%F)"
+local caregivers = $caregivers
+END
+	cat <<'END'
+local n = 0
+local head = "POST /events HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n" ..
+    "Idempotency-Key: %08x-%04x-4000-8000-%012x\r\nContent-Length: %d\r\n\r\n%s"
+local body = '{"type_id":%d,"caregiver_id":%d,"start_time":"%sT%02d:%02d:%02dZ"}'
+local random = math.random
+
+function init(args)
+	local file = io.open("/dev/urandom", "rb")
+	local a, b, c, d = file:read(4):byte(1, 4)
+	file:close()
+	math.randomseed(a + 256 * (b + 256 * (c + 256 * d)))
+	run = random(0, 65535)
+end
+
+function request()
+	local text = body:format(random(1, 8), random(1, caregivers), day, random(0, 23),
+	    random(0, 59), random(0, 59))
+	n = n + 1
+	return head:format(random(0, 2147483647), run, n, #text, text)
+end
+END
+}
+
+# A report that nobody has asked for before: its end is another instant each time, long after all
+# events.
+write_anew() {
+	cat <<'END'
+local n = 0
+
+function request()
+	n = n + 1
+	local us = os.time() % 86400 * 1000000 + n
+	local s = math.floor(us / 1000000)
+	n = n + 1
+	return wrk.format("GET", wrk.path .. (wrk.path:find("?") and "&" or "?") ..
+	    string.format("max_time=2200-01-01T%02d:%02d:%02d.%06dZ", math.floor(s / 3600),
+	    math.floor(s / 60) % 60, s % 60, us % 1000000))
 end
 END
 }
@@ -262,11 +331,9 @@ $(grep -E '^	fastcgi_(keep_conn|request_buff|buffer|param|pass_header)' "$render
 $(for name in floor constant peer bare; do
 	echo "upstream $name { server unix:$tmp/$name.sock; keepalive 256; keepalive_requests 1000000; }"
 done)
-	upstream coalesce {
-		server unix:$tmp/data/run/coalesce.sock;
-		keepalive 256;
-		keepalive_requests 1000000;
-	}
+$(for name in coalesce report; do
+	echo "upstream $name { server unix:$tmp/data/run/$name.sock; keepalive 256; keepalive_requests 1000000; }"
+done)
 	server {
 		listen 127.0.0.1:$rig_port backlog=1024;
 		location /floor/ { fastcgi_pass floor; }
@@ -274,6 +341,7 @@ done)
 		location /peer/ { fastcgi_pass peer; }
 		location /bare/ { fastcgi_pass bare; }
 		location /api/coalescence/ { fastcgi_pass coalesce; }
+		location /events/report { fastcgi_pass report; }
 		location /static/ { root html; }
 	}
 }
@@ -358,21 +426,27 @@ start_caredesk() {
 	await grep -q '^ready' "$tmp/caredesk.out"
 }
 
-coalesce_pid() {
-	local pid
+# NAME [DATA]: of one of our programs.
+program_pid() {
+	local pid data=${2:-$tmp/data}
 
 	for pid in /proc/[0-9]*; do
-		if [ "$(readlink "$pid/exe" 2>/dev/null)" = "$build/coalesce" ] &&
-		    tr '\0' ' ' <"$pid/cmdline" | grep -qF "$tmp/"; then
+		if [ "$(sed -n 's/^Name:\t//p' "$pid/status" 2>/dev/null)" = "$1" ] &&
+		    [ "$(readlink "$pid/cwd")" = "$data" ]; then
 			echo "${pid#/proc/}"
 			return
 		fi
 	done
-	die "coalesce does not run"
+	die "$1 does not run"
 }
 
 rss_kib() {
 	awk '/^VmRSS/ { print $2 }' "/proc/$1/status"
+}
+
+# The most it ever was.
+peak_kib() {
+	awk '/^VmHWM/ { print $2 }' "/proc/$1/status"
 }
 
 question='/api/coalescence/default?member_id=1'
@@ -427,10 +501,11 @@ bench_slow() {
 	row hanging "256 clients, one of the three never answers"
 }
 
+# [keep]: what it has written.
 stop_caredesk() {
 	stop "${pids[-1]}"
 	unset 'pids[-1]'
-	rm -rf "$tmp/data"
+	[ "${1:-}" = keep ] || rm -rf "$tmp/data"
 }
 
 bench_cache() {
@@ -474,7 +549,7 @@ bench_memory() {
 
 	start_insurers
 	start_caredesk 0 "${static_urls[@]}"
-	pid=$(coalesce_pid)
+	pid=$(program_pid coalesce)
 	echo
 	echo "### memory: coalesce, $clients clients"
 	echo
@@ -487,6 +562,233 @@ bench_memory() {
 	send "$requests"
 	memory_row "$pid" "after $requests more"
 	echo "| growth | $(($(rss_kib "$pid") - warm)) | |"
+}
+
+# --- events and report
+
+ledger() {
+	"$build/bench/ledger" --sql "$source/sql" "$@"
+}
+
+# DATA [BUILD]: the service as it is, on $caredesk.
+start_house() {
+	local data=$1 from=${2:-$build} name
+
+	name=${data##*/}
+	take_port
+	caredesk=http://127.0.0.1:$port
+	printf 'user: %s\n' "$user" >"$tmp/$name.yaml"
+	: >"$tmp/$name.out"
+	start "$name" "$from/caredesk" run --listen "127.0.0.1:$port" --data "$data" --config "$tmp/$name.yaml"
+	await grep -q '^ready' "$tmp/$name.out"
+}
+
+# EVENTS CAREGIVERS: a database of the service's own, filled once; in $filled.
+fill() {
+	filled=$tmp/filled-$1-$2.db
+	[ ! -e "$filled" ] || return 0
+	start_house "$tmp/data"
+	stop_caredesk keep
+	cp "$tmp/data/db/events.db" "$filled"
+	rm -rf "$tmp/data"
+	ledger fill "$filled" "$1" "$2" >"$tmp/fill.out"
+}
+
+# DATA [BUILD]: the service over a copy of what fill() has made.
+start_filled() {
+	local data=$1 from=${2:-$build}
+
+	start_house "$data" "$from"
+	stop_caredesk keep
+	rm -f "$data"/db/events.db*
+	cp "$filled" "$data/db/events.db"
+	chown --reference="$data/db" "$data/db/events.db"
+	chmod 600 "$data/db/events.db"
+	sync	# or the commits wait for the copy
+	start_house "$data" "$from"
+}
+
+# NAME OPTION...: the bare loop over $tmp/bare.db, as measure() does.
+measure_bare() {
+	local name=$1
+
+	shift
+	ledger insert "$tmp/bare.db" "$seconds" "$caregivers" "$@" >"$tmp/bare.out"
+	awk '{ print $1, $4 * 1000, $7 * 1000, 0, 0, $9 * 1000 }' "$tmp/bare.out" >>"$tmp/results/$name"
+}
+
+slowest_ms() {
+	awk '$6 > most { most = $6 } END { printf "%.0f", most / 1000 }' "$tmp/results/$1"
+}
+
+# A build whose events has a transaction for each change.
+make_each() {
+	mkdir -p "$tmp/each"
+	cp "$build/caredesk" "$build/coalesce" "$build/health" "$build/report" "$tmp/each"
+	cp "$build/bench/each" "$tmp/each/events"
+	chmod 755 "$tmp/each"
+}
+
+post_row() {
+	row "$@" | sed "s/|[^|]*|$/| $(slowest_ms "$1") &/"
+}
+
+# EVENTS: what there is before.
+bench_post_at() {
+	local n=$1 round house each=
+
+	fill "$n" "$caregivers"
+	cp "$filled" "$tmp/bare.db"
+	start_filled "$tmp/data"
+	house=$caredesk
+	start_filled "$tmp/data-each" "$tmp/each"
+	each=$caredesk
+	for ((round = 0; round < rounds; round++)); do
+		measure_bare "bare-$n"
+		measure "post-$n" $clients "$house/events" post
+		measure_bare "bare-each-$n" --each
+		measure "each-$n" $clients "$each/events" post
+	done
+	echo
+	echo "### post: at $n events of $caregivers caregivers, $clients clients"
+	echo
+	echo "| candidate | requests/s | p50 ms | p99 ms | ratio | slowest ms | errors |"
+	echo "| --- | --- | --- | --- | --- | --- | --- |"
+	post_row "bare-$n" "the bare loop"
+	post_row "post-$n" "POST /events" "bare-$n"
+	post_row "bare-each-$n" "the bare loop, a transaction an event" "bare-$n"
+	post_row "each-$n" "POST /events, a transaction an event" "bare-$n"
+	echo
+	printf 'POST /events by one with a transaction an event: %.2f\n' "$(ratio "post-$n" "each-$n")"
+	printf 'events, at most: %d KiB\n' "$(peak_kib "$(program_pid events)")"
+	stop_all
+	rm -rf "$tmp"/data* "$tmp"/bare.db*
+}
+
+bench_post() {
+	make_each
+	bench_post_at 0
+	bench_post_at "$events"
+}
+
+# NAME COMMAND...: how many seconds it takes, into NAME.
+take_time() {
+	local name=$1 begin
+
+	shift
+	begin=$(date +%s%N)
+	"$@" >"$tmp/timed.out" 2>"$tmp/timed.log" || die "$*: $(cat "$tmp/timed.log" "$tmp/timed.out")"
+	echo "$begin $(date +%s%N)" | awk '{ printf "%.6f\n", ($2 - $1) / 1e9 }' >>"$tmp/results/$name"
+}
+
+# NAME WORDS [OTHER]: a row of times; with how many times OTHER's.
+time_row() {
+	local by='—'
+
+	[ $# -lt 3 ] || by=$(paste "$tmp/results/$1" "$tmp/results/$3" | awk '{ print $1 / $2 }' | median)
+	awk -v w="$2" -v ms="$(column "$1" 1)" -v by="$by" 'BEGIN {
+		printf by == "—" ? "| %s | %.2f | %s |\n" : "| %s | %.2f | %.2f |\n", w, ms * 1000, by
+	}'
+}
+
+times_head() {
+	echo
+	echo "### $1"
+	echo
+	echo "| candidate | ms | times |"
+	echo "| --- | --- | --- |"
+}
+
+send_lines() {
+	curl -sSf -H 'Content-Type: application/x-ndjson' --data-binary @"$tmp/lines.ndjson" "$1/events"
+}
+
+# NAME OPTION...: the bare import into a copy of $filled.
+bare_import() {
+	local name=$1
+
+	shift
+	rm -f "$tmp"/bare.db*
+	cp "$filled" "$tmp/bare.db"
+	sync
+	ledger import "$tmp/bare.db" "$lines" "$caregivers" "$@" |
+	    awk '{ print $4 }' >>"$tmp/results/$name"
+	rm -f "$tmp"/bare.db*
+}
+
+bench_import_at() {
+	local n=$1 round
+
+	fill "$n" "$caregivers"
+	for ((round = 0; round < rounds; round++)); do
+		bare_import "import-bare-$n"
+		bare_import "import-audit-$n" --audit
+		start_filled "$tmp/data"
+		take_time "import-post-$n" send_lines "$caredesk"
+		stop_caredesk
+		start_filled "$tmp/data"
+		take_time "import-command-$n" "$build/caredesk" import "$tmp/lines.ndjson" \
+		    --data "$tmp/data" --config "$tmp/data.yaml"
+		stop_caredesk
+	done
+	times_head "import: $lines events into $n of $caregivers caregivers"
+	time_row "import-audit-$n" "the bare loop: events, sums, audit"
+	time_row "import-bare-$n" "the bare loop, without the audit" "import-audit-$n"
+	time_row "import-post-$n" "POST /events of NDJSON" "import-audit-$n"
+	time_row "import-command-$n" "caredesk import" "import-audit-$n"
+}
+
+bench_import() {
+	ledger lines "$lines" "$caregivers" >"$tmp/lines.ndjson"
+	bench_import_at 0
+	bench_import_at "$events"
+}
+
+# Each time another question, so that no answer is at hand.
+questions=0
+ask_anew() {
+	curl -sSf -o "$tmp/answer" \
+	    "$1${2:+?$2&}${2:-?}max_time=2199-01-01T00:00:$(printf '%02d.%06d' $((questions / 1000000)) $questions)Z"
+}
+
+grouped='SELECT month, caregiver_id, sum(iif(reimbursed_at IS NULL, amount_in_cents, 0)),
+sum(iif(reimbursed_at IS NULL, 0, amount_in_cents)), sum(reimbursed_at IS NULL), sum(reimbursed_at IS NOT NULL)
+FROM events GROUP BY month, caregiver_id ORDER BY month, caregiver_id'
+
+# NAME QUERY: one report, made anew.
+take_report() {
+	questions=$((questions + 1))
+	take_time "$1" ask_anew "$caredesk/events/report" "$2"
+}
+
+# NAME: reading the sums, and nothing else.
+take_bare_report() {
+	ledger report "$tmp/data/db/events.db" | awk '{ print $4 }' >>"$tmp/results/$1"
+}
+
+bench_report_all() {
+	local n=$1 round cut
+
+	cut="min_time=$(date -u -d '58 months ago' +%Y-%m)-10T00:00:00Z"
+	fill "$events" "$n"
+	start_filled "$tmp/data"
+	for ((round = 0; round < rounds; round++)); do
+		take_bare_report "bare-$n"
+		take_report "all-$n" ''
+		take_time "again-$n" curl -sSf -o "$tmp/answer" "$caredesk/events/report"
+		take_report "cut-$n" "$cut"
+		take_report "csv-$n" 'format=csv'
+	done
+	for round in 1 2 3; do
+		take_time "grouped-$n" sqlite3 -readonly "$tmp/data/db/events.db" "$grouped"
+	done
+	times_head "report: all $n caregivers, $(wc -l <"$tmp/timed.out") rows, $(stat -c %s "$tmp/answer") bytes"
+	time_row "bare-$n" "SELECT of the sums, and nothing else"
+	time_row "all-$n" "JSON, asked for the first time" "bare-$n"
+	time_row "again-$n" "JSON, asked for again" "bare-$n"
+	time_row "csv-$n" "CSV, asked for the first time" "bare-$n"
+	time_row "cut-$n" "JSON, of a period that begins within a month" "bare-$n"
+	time_row "grouped-$n" "GROUP BY over the events, by the shell of SQLite" "bare-$n"
 }
 
 print_machine() {
@@ -514,7 +816,7 @@ make_build
 write_report
 print_machine
 for suite in "${suites[@]}"; do
-	"bench_$suite"
+	"bench_${suite/-/_}"
 	stop_all
-	rm -rf "$tmp/data" "$tmp"/*.sock "$tmp"/*.out
+	rm -rf "$tmp"/data* "$tmp"/*.sock "$tmp"/*.out
 done

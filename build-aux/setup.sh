@@ -30,7 +30,22 @@ install_packages() {
 
 run_packages=(gcc make libc6-dev autoconf automake pkg-config libfcgi-dev libjson-c-dev libyaml-dev
     libcurl4-openssl-dev libsqlite3-dev libsodium-dev ca-certificates nginx spawn-fcgi multiwatch)
-check_packages=("${run_packages[@]}" check libsubunit-dev python3 openssl clang-format)
+check_packages=("${run_packages[@]}" check libsubunit-dev python3 python3-jsonschema
+    python3-yaml openssl clang-format)
+
+# The tests' packages from npm, as t/package-lock.json has them, into t/node_modules.  Debian's node and
+# npm are not installed where others are.
+install_node_modules() {
+	local log
+	command -v node >/dev/null || install_packages nodejs
+	command -v npm >/dev/null || install_packages npm
+	export CAREDESK_NODE_MODULES=$PWD/t/node_modules
+	! cmp -s t/package-lock.json t/node_modules/.lock || return 0
+	say "installing npm's packages in t/node_modules"
+	log=$(cd t && npm ci --ignore-scripts --no-audit --no-fund --no-update-notifier \
+	    --loglevel=error 2>&1) || { say "$log"; return 1; }
+	cp t/package-lock.json t/node_modules/.lock
+}
 
 # build FOLDER TARGET... [-- CONFIGURE-OPTION...]: configures where that was not done yet with these options,
 # and makes the targets; quiet unless something is wrong.

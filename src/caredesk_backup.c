@@ -232,10 +232,13 @@ static enum err
 prepare_restored(void)
 {
 	struct stat st;
-	struct db *db;
-	enum err err = db_open(RESTORED, DB_WRITE, &ledger_schema, &db);
+	struct db *db = NULL;
+	int has, knows;
+	enum err err = db_versions(RESTORED, &ledger_schema, &has, &knows);
 
-	if (err == OK)
+	if (err == OK && has == 0) /* an empty file would be made a ledger without events */
+		err = fail(ERR_INPUT, "the file is no database of %s", ledger_schema.name);
+	if (err == OK && (err = db_open(RESTORED, DB_WRITE, &ledger_schema, &db)) == OK)
 		err = verify(db);
 	if (err == OK)
 		err = renew_epoch(db);

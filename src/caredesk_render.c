@@ -152,6 +152,13 @@ put_servers(FILE *out, const struct conf *conf)
 }
 
 static void
+put_allows(FILE *out, const struct conf *conf)
+{
+	(void)conf;
+	put_templates(out, "allow");
+}
+
+static void
 put_privates(FILE *out, const struct conf *conf)
 {
 	(void)conf;
@@ -189,7 +196,7 @@ put_problems(FILE *out, const struct conf *conf)
 		    "\t\t\treturn %d '{\"type\":\"/problems/%s\",\"title\":\"%s\",\"status\":%d,"
 		    "\"detail\":\"%s\",\"trace_id\":\"$trace_id\"}';\n\t\t}\n",
 		    table[i].status, table[i].retry ? "\t\t\tset $sent_retry 1;\n" : "",
-		    table[i].code == ERR_METHOD ? "\t\t\tset $sent_allow $read_only;\n" : "",
+		    table[i].code == ERR_METHOD ? "\t\t\tset $sent_allow $allowed_methods;\n" : "",
 		    table[i].status, table[i].name, table[i].title, table[i].status,
 		    nginx_detail(&table[i]));
 }
@@ -222,6 +229,7 @@ set_values(struct values *values, const struct conf *conf)
 		{ "http", put_http },
 		{ "servers", put_servers },
 		{ "privates", put_privates },
+		{ "allows", put_allows },
 		{ "healths", put_healths },
 		{ "problems", put_problems },
 		{ "user", put_user },

@@ -259,8 +259,8 @@ event_get(struct request *req, struct response *res)
 	if (err != OK)
 		return err;
 	event_etag(&event, etag);
-	if (etag_unchanged(req, res, etag))
-		return OK;
+	if ((err = etag_check(req, etag)) != OK || etag_unchanged(req, res, etag))
+		return err;
 	response_begin(res, 200, "application/json");
 	if ((err = etag_send(res, etag)) != OK)
 		return err;
@@ -280,7 +280,8 @@ read_filter(const struct request *req, struct ledger_filter *filter)
 	request_param_int(req, "caregiver_id", 1, INT64_MAX, &filter->caregiver_id, &found);
 	request_param_int(req, "type_id", 1, INT64_MAX, &filter->type_id, &found);
 	(void)request_param(req, "reimbursed", &filter->by_reimbursed);
-	filter->reimbursed = request_param_flag(req, "reimbursed", false);
+	if (filter->by_reimbursed)
+		filter->reimbursed = request_param_flag(req, "reimbursed", false);
 	request_param_time(req, "min_time", &filter->min_time_us, &found);
 	request_param_time(req, "max_time", &filter->max_time_us, &found);
 }

@@ -211,8 +211,8 @@ type_get(struct request *req, struct response *res)
 	if (err != OK)
 		return err;
 	type_etag(&type, etag);
-	if (etag_unchanged(req, res, etag))
-		return OK;
+	if ((err = etag_check(req, etag)) != OK || etag_unchanged(req, res, etag))
+		return err;
 	response_begin(res, 200, "application/json");
 	if ((err = etag_send(res, etag)) != OK)
 		return err;

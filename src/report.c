@@ -33,7 +33,8 @@ struct writer {
 
 struct format {
 	const char *name, *type;
-	bool weak; /* its ETag, since each answer tells its own time */
+	size_t
+	    time_at; /* where the body tells its own time, which makes its ETag weak; 0: nowhere */
 	void (*begin)(struct writer *w);
 	void (*row)(struct writer *w, const struct ledger_sum *sum);
 	void (*end)(struct writer *w);
@@ -173,9 +174,10 @@ csv_end(struct writer *w)
 #define CSV "text/csv"
 
 static const struct format formats[] = {
-	{ "json", "application/json", true, json_begin, json_row, json_end },
-	{ "rows", "application/json", false, list_begin, list_row, list_end },
-	{ "csv", CSV "; charset=utf-8; header=present", false, csv_begin, csv_row, csv_end },
+	{ "json", "application/json", sizeof("{\"generated_at\":\"") - 1, json_begin, json_row,
+	    json_end },
+	{ "rows", "application/json", 0, list_begin, list_row, list_end },
+	{ "csv", CSV "; charset=utf-8; header=present", 0, csv_begin, csv_row, csv_end },
 };
 
 /* --- The question. */
@@ -213,9 +215,8 @@ query_format(const struct request *req, bool *found)
 
 	if (*found)
 		return read_format(name.s, "format");
-	return find_format(request_accepts(req, CSV) && !request_accepts(req, "application/json")
-		? "csv"
-		: "json");
+	return find_format(
+	    request_quality(req, CSV) > request_quality(req, "application/json") ? "csv" : "json");
 }
 
 /* Numbers with commas between them; IDS has room. */
@@ -358,6 +359,31 @@ read_body(struct request *req, struct question *question)
 
 /* --- The answer. */
 
+static void
+make_key(const struct question *question, struct cache_key *key)
+{
+	const struct report_filter *filter = &question->filter;
+	struct digest digest;
+
+	digest_begin(&digest);
+	digest_add(&digest, question->format->name, strlen(question->format->name) + 1);
+	digest_add(&digest, &filter->min_time_us, sizeof(filter->min_time_us));
+	digest_add(&digest, &filter->max_time_us, sizeof(filter->max_time_us));
+	digest_add(&digest, filter->caregiver_ids,
+	    filter->caregiver_count * sizeof(filter->caregiver_ids[0]));
+	digest_end(&digest, key->digest);
+}
+
+static enum err
+begin(const struct format *format, const char *etag, struct response *res)
+{
+	enum err err;
+
+	response_begin(res, 200, format->type);
+	err = etag_send(res, etag);
+	return err != OK ? err : response_field(res, "Vary", "Accept");
+}
+
 static enum err
 stream(const struct format *format, const char *etag, struct rows *rows, struct writer *w)
 {
@@ -366,11 +392,8 @@ stream(const struct format *format, const char *etag, struct rows *rows, struct 
 	enum err err;
 
 	/* The first row before the first byte: what fails at once is still a problem. */
-	if ((err = rows_next(rows, &sum, &found)) != OK)
-		return err;
-	response_begin(w->res, 200, format->type);
-	if ((err = etag_send(w->res, etag)) != OK ||
-	    (err = response_field(w->res, "Vary", "Accept")) != OK)
+	if ((err = rows_next(rows, &sum, &found)) != OK ||
+	    (err = begin(format, etag, w->res)) != OK)
 		return err;
 	format->begin(w);
 	while (found) {
@@ -384,6 +407,42 @@ stream(const struct format *format, const char *etag, struct rows *rows, struct 
 	return w->err;
 }
 
+/* A report that was kept, with the time of this one. */
+static enum err
+send_kept(const struct format *format, const char *etag, char *body, size_t n, struct writer *w)
+{
+	char now[CLOCK_TEXT_SIZE];
+	enum err err = begin(format, etag, w->res);
+
+	if (format->time_at > 0) {
+		clock_text(w->generated_at_us, now);
+		memcpy(body + format->time_at, now, sizeof(now) - 1);
+	}
+	return err != OK ? err : response_write(w->res, body, n);
+}
+
+/* Kept before, or made and kept, if it is short enough to wait in the response as a whole. */
+static enum err
+send_report(const struct question *question, const char *version, const char *etag, struct db *db,
+    struct writer *w)
+{
+	char body[RESPONSE_BUFFER_MAX];
+	struct cache_key key;
+	struct rows rows;
+	size_t n;
+	enum err err;
+
+	make_key(question, &key);
+	if ((n = cache_find(version, &key, body, sizeof(body))) > 0)
+		return send_kept(question->format, etag, body, n, w);
+	rows_open(&rows, db, &question->filter);
+	err = stream(question->format, etag, &rows, w);
+	rows_close(&rows);
+	if (err == OK && !w->res->head_sent)
+		cache_keep(version, &key, w->res->body, w->res->body_used);
+	return err;
+}
+
 /* Within a snapshot: the version and the rows belong together.  The time is from before it, so that
  * what was acknowledged until then is in the report. */
 static enum err
@@ -393,19 +452,15 @@ report_send(const struct request *req, struct response *res, const struct questi
 	const struct format *format = question->format;
 	struct writer w = { .res = res, .generated_at_us = now_us };
 	char version[LEDGER_VERSION_SIZE], etag[ETAG_MAX];
-	struct rows rows;
 	enum err err;
 
 	if ((err = ledger_version(db, version)) != OK)
 		return err;
-	(void)snprintf(
-	    etag, sizeof(etag), "%s\"%s-%c\"", format->weak ? "W/" : "", version, format->name[0]);
+	(void)snprintf(etag, sizeof(etag), "%s\"%s-%c\"", format->time_at > 0 ? "W/" : "", version,
+	    format->name[0]);
 	if (req->method != METHOD_POST && etag_unchanged(req, res, etag))
 		return response_field(res, "Vary", "Accept");
-	rows_open(&rows, db, &question->filter);
-	err = stream(format, etag, &rows, &w);
-	rows_close(&rows);
-	return err;
+	return send_report(question, version, etag, db, &w);
 }
 
 static enum err
@@ -483,6 +538,7 @@ report_open(const struct conf *conf)
 static void
 report_close(void)
 {
+	cache_close();
 	db_readers_close(readers);
 	readers = NULL;
 }

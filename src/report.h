@@ -1,5 +1,6 @@
 /*
- * report.h: the rows of the report, one after the other, for report.c and its tests.
+ * report.h: the program report, by its parts: report.c asks and answers, report_rows.c finds the
+ * rows, report_cache.c keeps short answers.
  *
  * A row is the sums of a month and caregiver.  The period is at most three segments: a first month
  * that it cuts, summed from the events; the whole months, whose sums are stored; a last month that
@@ -19,6 +20,7 @@
 #include <stdint.h>
 
 #include "lib/db.h"
+#include "lib/digest.h"
 #include "lib/err.h"
 #include "lib/ledger.h"
 
@@ -53,5 +55,18 @@ struct rows {
 void rows_open(struct rows *rows, struct db *db, const struct report_filter *filter);
 enum err rows_next(struct rows *rows, struct ledger_sum *sum, bool *found) MUST_CHECK;
 void rows_close(struct rows *rows);
+
+/* Short reports are kept as they were sent, for as long as nothing in the ledger changes: a ledger
+ * that is only read answers the same question without asking again.  Any thread. */
+struct cache_key {
+	unsigned char digest[DIGEST_BYTES]; /* of the whole question */
+};
+
+/* Copies the report kept for KEY at VERSION; 0 bytes if there is none. */
+size_t cache_find(const char *version, const struct cache_key *key, char *body, size_t room);
+
+/* All that was kept of other versions goes. */
+void cache_keep(const char *version, const struct cache_key *key, const char *body, size_t n);
+void cache_close(void);
 
 #endif

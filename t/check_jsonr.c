@@ -541,6 +541,27 @@ START_TEST(null_is_the_same_as_missing)
 }
 END_TEST
 
+START_TEST(objects_of_a_list_are_read_one_by_one)
+{
+	struct jsonr body = parsed("{\"list\":[{\"a\":\"x\"},{\"a\":\"y\"},5,null],\"no\":{}}");
+	struct jsonr item;
+	const char *text;
+	size_t n;
+
+	for (size_t i = 0; i < 2; i++) {
+		ck_assert(jsonr_item(&body, "list", i, &item));
+		jsonr_string(&item, "a", 1, 1, &text, &n);
+		ck_assert_str_eq(text, i == 0 ? "x" : "y");
+	}
+	for (size_t i = 2; i < 6; i++)
+		ck_assert(!jsonr_item(&body, "list", i, &item));
+	ck_assert(!jsonr_item(&body, "no", 0, &item));
+	ck_assert(!jsonr_item(&body, "other", 0, &item));
+	ck_assert_int_eq(err_pending(), OK);
+	jsonr_close(&body);
+}
+END_TEST
+
 CHECK_MAIN(jsonr,
     { whatever_is_not_rfc_8259_and_unambiguous_is_refused, what_is_rfc_8259_is_accepted,
 	a_body_that_stops_anywhere_is_refused, a_body_that_goes_on_is_refused,
@@ -550,4 +571,4 @@ CHECK_MAIN(jsonr,
 	a_pointer_that_is_too_long_is_cut, a_whole_number_is_read_within_its_bounds,
 	what_is_no_whole_number_or_out_of_bounds_is_a_bad_field,
 	a_string_is_read_within_its_bounds_of_characters, all_bad_members_are_told_at_once,
-	null_is_the_same_as_missing })
+	null_is_the_same_as_missing, objects_of_a_list_are_read_one_by_one })

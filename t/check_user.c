@@ -28,4 +28,38 @@ START_TEST(an_unknown_user_is_named)
 }
 END_TEST
 
-CHECK_MAIN(user, { a_user_is_found_with_its_group, an_unknown_user_is_named })
+/* A behaviour has a process of its own, so root may be given up. */
+START_TEST(root_gives_itself_up_for_good_and_others_stay_who_they_are)
+{
+	gid_t groups[64];
+	struct user user;
+	uid_t before = geteuid();
+
+	ck_assert_int_eq(user_find("www-data", &user), OK);
+	ck_assert_int_eq(user_become("www-data"), OK);
+	ck_assert_uint_eq(geteuid(), before == 0 ? user.uid : before);
+	ck_assert_uint_eq(getuid(), geteuid());
+	if (before == 0) {
+		ck_assert_uint_eq(getegid(), user.gid);
+		for (int i = getgroups(COUNT(groups), groups); i-- > 0;)
+			ck_assert_uint_ne(groups[i], 0);
+		ck_assert_int_ne(setuid(0), 0);
+	}
+	ck_assert_int_eq(user_become("no-such-user"), OK);
+	ck_assert_uint_eq(getuid(), geteuid());
+}
+END_TEST
+
+START_TEST(root_becomes_nobody_that_does_not_exist)
+{
+	if (geteuid() == 0) {
+		ck_assert_int_eq(user_become("no-such-user"), ERR_INPUT);
+		ck_assert_str_eq(err_words(), "user no-such-user does not exist");
+	}
+}
+END_TEST
+
+CHECK_MAIN(user,
+    { a_user_is_found_with_its_group, an_unknown_user_is_named,
+	root_gives_itself_up_for_good_and_others_stay_who_they_are,
+	root_becomes_nobody_that_does_not_exist })

@@ -12,7 +12,8 @@
 enum err
 answer_open(const struct request *req, struct answer *a)
 {
-	const char *key = req->idempotency_key;
+	/* Other methods can be repeated as they are. */
+	const char *key = req->method == METHOD_POST ? req->idempotency_key : "";
 	size_t n = strlen(key);
 
 	a->key = key;

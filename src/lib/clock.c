@@ -8,7 +8,6 @@
 
 #define YEAR_MIN 1970
 #define YEAR_MAX 9999
-#define END_US (INT64_C(253402300800) * CLOCK_SECOND_US) /* the first of 10000 */
 #define OFFSET_MAX_MIN (14 * 60) /* no place on earth is further from UTC */
 
 static int64_t
@@ -189,7 +188,7 @@ clock_parse(const char *s, size_t n, int64_t *us)
 	    !take_offset(&c, &offset_min) || c.n != 0)
 		goto bad;
 	at = timegm(&tm) * CLOCK_SECOND_US + fraction_us - offset_min * 60 * CLOCK_SECOND_US;
-	if (at < 0 || at >= END_US) /* by its offset, or a leap second */
+	if (at < 0 || at >= CLOCK_END_US) /* by its offset, or a leap second */
 		goto bad;
 	*us = at;
 	return OK;

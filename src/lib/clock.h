@@ -19,6 +19,7 @@
 #define CLOCK_HTTP_SIZE 30 /* Sat, 21 Nov 2026 04:18:58 GMT and a NUL */
 #define CLOCK_SECOND_US INT64_C(1000000)
 #define CLOCK_MS_US INT64_C(1000)
+#define CLOCK_END_US (INT64_C(253402300800) * CLOCK_SECOND_US) /* the first instant of 10000 */
 
 int64_t clock_now_us(void);
 int64_t clock_monotonic_us(void);

@@ -1,6 +1,7 @@
 #include "lib/commit.h"
 
 #include <pthread.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <time.h>
 
@@ -8,7 +9,7 @@
 #include "lib/log.h"
 #include "lib/pool.h"
 
-#define CHECKPOINT_PAGES 4096 /* of the log, before it is moved into the database */
+#define CHECKPOINT_PAGES 8192 /* of the log, before it is moved into the database */
 #define OPEN_AGAIN_US (CLOCK_SECOND_US / 2)
 
 /* A change that waits; it lives on the stack of its commit_run().  It has a lock of its own, so
@@ -208,7 +209,11 @@ static void *
 write_for_all(void *ctx)
 {
 	struct commit *commit = ctx;
+	sigset_t all;
 
+	/* This thread is older than serve's care for signals: one that came here would be lost. */
+	(void)sigfillset(&all);
+	(void)pthread_sigmask(SIG_BLOCK, &all, NULL);
 	(void)pthread_mutex_lock(&commit->lock);
 	while (!commit->closing || commit->first != NULL) {
 		if (commit->first == NULL && commit->db != NULL)

@@ -22,7 +22,7 @@
 
 #define BUSY_TIMEOUT_MS 5000
 #define WRITER_CACHE_KIB 16384
-#define READER_CACHE_KIB 1024
+#define READER_CACHE_KIB 2048
 #define LOG_RESTART_PAGES 65536 /* readers are waited for, rather than letting the log grow on */
 #define RESTART_TIMEOUT_MS 50
 #define PROGRESS_STEPS 10000 /* between looks at the deadline */
@@ -512,7 +512,7 @@ db_deadline(struct db *db, int64_t until_us)
 static enum err
 prepare(struct db *db, struct db_statement *statement)
 {
-	char name[8];
+	char name[16];
 	int code = sqlite3_prepare_v3(db->handle, statement->sql->text, -1,
 	    SQLITE_PREPARE_PERSISTENT, &statement->stmt, NULL);
 

@@ -239,110 +239,129 @@ take_events(struct db_query *q, struct ledger_event *events, size_t room, size_t
 	return err;
 }
 
-/* What is left of the days that a list by time merges: the next event of each. */
-struct days {
+/* An index that has events by parts, such as days, each part in the order of ids. */
+struct parts_kind {
+	const struct db_sql
+	    *next; /* $1 a part, $2 the last one wanted -> the next part that has events */
+	const struct db_sql *list; /* the filter, $8 the part -> its events */
+	int64_t (*part)(int64_t us); /* in which an instant is */
+};
+
+static int64_t
+day_of(int64_t us)
+{
+	return us / DAY_US;
+}
+
+static const struct parts_kind by_day = { &sql_events_day_next, &sql_events_events_list_by_day,
+	day_of };
+static const struct parts_kind by_month = { &sql_events_month_next,
+	&sql_events_events_list_by_month, clock_month };
+
+/* The parts being merged: the next event of each. */
+struct parts {
+	const struct parts_kind *kind;
 	size_t count, room;
 	struct {
-		int64_t day;
+		int64_t part;
 		struct ledger_event next;
 	} * items;
 };
 
-/* The first event of DAY behind AFTER that fits, if there is one. */
+/* The first event of PART behind AFTER that fits, if there is one. */
 static enum err
-next_of_day(struct db *db, const struct ledger_filter *filter, int64_t day, int64_t after,
-    struct ledger_event *event, size_t *found)
+next_of_part(struct db *db, const struct parts *parts, const struct ledger_filter *filter,
+    int64_t part, int64_t after, struct ledger_event *event, size_t *found)
 {
 	struct db_query q;
 
-	db_query(&q, db, &sql_events_events_list_by_day);
+	db_query(&q, db, parts->kind->list);
 	bind_filter(&q, filter, after, 1);
-	db_bind_int(&q, day);
+	db_bind_int(&q, part);
 	return take_events(&q, event, 1, found);
 }
 
-/* The next day behind DAY on which there is any event, up to LAST; *FOUND. */
+/* The next part behind *PART that has events, up to LAST; *FOUND. */
 static enum err
-next_day(struct db *db, int64_t *day, int64_t last, bool *found)
+next_part(struct db *db, const struct parts *parts, int64_t *part, int64_t last, bool *found)
 {
 	struct db_query q;
 	enum err err;
 
-	db_query(&q, db, &sql_events_day_next);
-	db_bind_int(&q, *day);
+	db_query(&q, db, parts->kind->next);
+	db_bind_int(&q, *part);
 	db_bind_int(&q, last);
 	if ((err = db_next(&q, found)) == OK && *found)
-		*day = db_int(&q, 0);
+		*part = db_int(&q, 0);
 	db_done(&q);
 	return err;
 }
 
 static enum err
-collect_days(struct db *db, const struct ledger_filter *filter, int64_t after, struct days *days)
+collect_parts(struct db *db, const struct ledger_filter *filter, int64_t after, struct parts *parts)
 {
-	int64_t day = filter->min_time_us < 0 ? -1 : filter->min_time_us / DAY_US - 1;
-	int64_t last = filter->max_time_us / DAY_US;
+	int64_t min_us = filter->min_time_us < 0 ? 0 : filter->min_time_us;
+	int64_t max_us =
+	    filter->max_time_us < CLOCK_END_US ? filter->max_time_us : CLOCK_END_US - 1;
+	int64_t part = parts->kind->part(min_us) - 1, last = parts->kind->part(max_us);
 	size_t found_event;
 	bool found;
 	enum err err;
 
-	while ((err = next_day(db, &day, last, &found)) == OK && found) {
-		if (days->count == days->room) {
-			size_t room = days->room * 2 + 64;
-			void *grown = realloc(days->items, room * sizeof(days->items[0]));
+	while ((err = next_part(db, parts, &part, last, &found)) == OK && found) {
+		if (parts->count == parts->room) {
+			size_t room = parts->room * 2 + 64;
+			void *grown = realloc(parts->items, room * sizeof(parts->items[0]));
 
 			if (grown == NULL)
 				return fail(ERR_BUSY, "no memory for a list");
-			days->items = grown;
-			days->room = room;
+			parts->items = grown;
+			parts->room = room;
 		}
-		days->items[days->count].day = day;
-		err = next_of_day(
-		    db, filter, day, after, &days->items[days->count].next, &found_event);
+		parts->items[parts->count].part = part;
+		err = next_of_part(
+		    db, parts, filter, part, after, &parts->items[parts->count].next, &found_event);
 		if (err != OK)
 			return err;
-		days->count += found_event;
+		parts->count += found_event;
 	}
 	return err;
 }
 
-/* Events between two instants in the order of their ids: each day has its own in that order, and
- * they are merged.  So a page costs a look into each day that has events, and a step for each row,
- * wherever it begins. */
+/* Events by parts, in the order of their ids.  A page costs a look into each part, and another for
+ * each row, wherever it begins. */
 static enum err
-merge_days(struct db *db, const struct ledger_filter *filter, int64_t after,
-    struct ledger_event *events, size_t room, size_t *count)
+merge_parts(struct db *db, const struct parts_kind *kind, const struct ledger_filter *filter,
+    int64_t after, struct ledger_event *events, size_t room, size_t *count)
 {
-	struct days days = { 0 };
+	struct parts parts = { .kind = kind };
 	size_t found;
-	enum err err = collect_days(db, filter, after, &days);
+	enum err err = collect_parts(db, filter, after, &parts);
 
-	for (*count = 0; err == OK && *count < room && days.count > 0; ++*count) {
+	for (*count = 0; err == OK && *count < room && parts.count > 0; ++*count) {
 		size_t least = 0;
 
-		for (size_t i = 1; i < days.count; i++)
-			if (days.items[i].next.id < days.items[least].next.id)
+		for (size_t i = 1; i < parts.count; i++)
+			if (parts.items[i].next.id < parts.items[least].next.id)
 				least = i;
-		events[*count] = days.items[least].next;
-		err = next_of_day(db, filter, days.items[least].day, events[*count].id,
-		    &days.items[least].next, &found);
+		events[*count] = parts.items[least].next;
+		err = next_of_part(db, &parts, filter, parts.items[least].part, events[*count].id,
+		    &parts.items[least].next, &found);
 		if (found == 0)
-			days.items[least] = days.items[--days.count];
+			parts.items[least] = parts.items[--parts.count];
 	}
-	free(days.items);
+	free(parts.items);
 	return err;
 }
 
-/* The list of all that is not by time. */
+/* The list of all that has no parts. */
 static enum err
 list_by_index(struct db *db, const struct ledger_filter *filter, int64_t after,
     struct ledger_event *events, size_t room, size_t *count)
 {
 	struct db_query q;
 
-	if (filter->caregiver_id != 0) {
-		db_query(&q, db, &sql_events_events_list_by_caregiver);
-	} else if (filter->type_id != 0) {
+	if (filter->type_id != 0) {
 		db_query(&q, db, &sql_events_events_list_by_type);
 	} else if (filter->by_reimbursed) {
 		db_query(&q, db, &sql_events_events_list_by_reimbursed);
@@ -364,8 +383,10 @@ ledger_list(struct db *db, const struct ledger_filter *filter, const struct page
 	size_t wanted = (size_t)page->limit;
 	enum err err;
 
-	if (by_time && filter->caregiver_id == 0)
-		err = merge_days(db, filter, page->after, events, wanted + 1, count);
+	if (filter->caregiver_id != 0)
+		err = merge_parts(db, &by_month, filter, page->after, events, wanted + 1, count);
+	else if (by_time)
+		err = merge_parts(db, &by_day, filter, page->after, events, wanted + 1, count);
 	else
 		err = list_by_index(db, filter, page->after, events, wanted + 1, count);
 	*more = err == OK && *count > wanted;
@@ -456,9 +477,9 @@ ledger_recount(struct db *db,
 	if (err != OK)
 		return err;
 	db_query(&stored, db, &sql_events_report_sums);
-	db_bind_int(&stored, CLOCK_MONTH_MIN);
-	db_bind_int(&stored, 0);
-	db_bind_int(&stored, CLOCK_MONTH_MAX);
+	db_bind_int(&stored, INT64_MIN); /* all rows, also those that no event can have */
+	db_bind_int(&stored, INT64_MIN);
+	db_bind_int(&stored, INT64_MAX);
 	db_query(&counted, db, &sql_events_recount_events);
 	err = compare(&stored, &counted, told, ctx);
 	db_done(&stored);

@@ -384,27 +384,33 @@ range_fit(const char *s, size_t n, const char *type)
 	return n == 3 && memcmp(s, "*/*", 3) == 0;
 }
 
-/* Whether the parameters behind a media range say q=0: not acceptable. */
-static bool
-weight_is_zero(const char *s, size_t n)
+/* The weight among the parameters behind a media range, in thousandths; 1000 where there is none or
+ * it is not as it must be. */
+static int
+weight(const char *s, size_t n)
 {
-	for (size_t i = 0; i + 2 < n; i++) {
-		if (s[i] != ';')
+	const char *end = s + n;
+	int thousandths, digit = 100;
+
+	for (; (s = memchr(s, ';', (size_t)(end - s))) != NULL;) {
+		s += 1 + strspn(s + 1, " \t");
+		if (end - s < 3 || (s[0] != 'q' && s[0] != 'Q') || s[1] != '=')
 			continue;
-		while (i + 1 < n && (s[i + 1] == ' ' || s[i + 1] == '\t'))
-			i++;
-		if (i + 3 < n && (s[i + 1] == 'q' || s[i + 1] == 'Q') && s[i + 2] == '=')
-			return strspn(s + i + 3, "0.") == strcspn(s + i + 3, " \t,;");
+		if (s[2] != '0')
+			return 1000;
+		thousandths = 0;
+		for (s += 3 + (s[3] == '.'); s < end && *s >= '0' && *s <= '9'; s++, digit /= 10)
+			thousandths += (*s - '0') * digit;
+		return thousandths;
 	}
-	return false;
+	return 1000;
 }
 
-bool
-request_accepts(const struct request *req, const char *type)
+int
+request_quality(const struct request *req, const char *type)
 {
 	const char *s = req->accept;
-	int best = 0;
-	bool accepted = s[0] == '\0';
+	int best = 0, quality = s[0] == '\0' ? 1000 : 0;
 
 	while (*s != '\0') {
 		size_t n, whole;
@@ -416,11 +422,17 @@ request_accepts(const struct request *req, const char *type)
 		fit = range_fit(s, n, type);
 		if (fit > best) {
 			best = fit;
-			accepted = !weight_is_zero(s, whole);
+			quality = weight(s, whole);
 		}
 		s += whole;
 	}
-	return accepted;
+	return quality;
+}
+
+bool
+request_accepts(const struct request *req, const char *type)
+{
+	return request_quality(req, type) > 0;
 }
 
 enum err

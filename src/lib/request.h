@@ -117,7 +117,11 @@ enum err request_id(const struct request *req, const char *name, int64_t *id) MU
 /* Whether the body is of TYPE (its parameters do not matter); not if it has a Content-Encoding. */
 bool request_is(const struct request *req, const char *type);
 
-/* Whether the Accept header (RFC 9110 section 12.5.1) admits TYPE, such as "application/json". */
+/* How much the Accept header (RFC 9110 section 12.5.1) likes TYPE, such as "application/json":
+ * 0 not at all, up to 1000. */
+int request_quality(const struct request *req, const char *type);
+
+/* Whether that is more than 0. */
 bool request_accepts(const struct request *req, const char *type);
 
 /* The next 1..N bytes of the body, 0 at its end.  Never more than Content-Length says; ERR_INPUT

@@ -55,7 +55,8 @@ matches(struct request *req, const char *template)
 	return true;
 }
 
-/* The row for method and path.  Where only the path fits, NULL, and *ALLOWED has the methods. */
+/* The row for method and path.  The first template that fits is the resource, with all its rows;
+ * where none of them has the method, NULL, and *ALLOWED has theirs. */
 static const struct route *
 find(const struct route *routes, struct request *req, unsigned *allowed)
 {
@@ -63,7 +64,8 @@ find(const struct route *routes, struct request *req, unsigned *allowed)
 
 	*allowed = 0;
 	for (const struct route *route = routes; route->path != NULL; route++) {
-		if (!matches(req, route->path))
+		if (*allowed != 0 ? strcmp(route->path, req->template) != 0
+				  : !matches(req, route->path))
 			continue;
 		req->template = route->path;
 		if (route->method == wanted)

@@ -42,15 +42,16 @@ CREATE TABLE events (
 	reimbursed_at INTEGER
 ) STRICT;
 
--- Each list reads one of these in the order of ids, and looks at the rows for the other filters.
-CREATE INDEX events_by_caregiver ON events (caregiver_id);
+-- Lists are in the order of ids; each reads the index that narrows it most, and looks at the rows for
+-- the other filters.
 CREATE INDEX events_by_type ON events (type_id);
 CREATE INDEX events_by_day ON events ((start_time / 86400000000));
 CREATE INDEX events_by_reimbursed ON events ((reimbursed_at IS NOT NULL));
 
--- All that the report needs of a month that its period cuts, in the report's order.
+-- The lists of a caregiver, and all that the report needs of a month that its period cuts, in the
+-- report's order.  Led by the month, so that new events fall on few pages.
 CREATE INDEX events_by_month ON events
-	(month, caregiver_id, start_time, amount_in_cents, reimbursed_at);
+	(month, caregiver_id, id, start_time, amount_in_cents, reimbursed_at);
 
 -- The sums of a month and caregiver, kept by the transaction that changes an event.  A row is there
 -- only while it has events.

@@ -1,0 +1,767 @@
+"""The operator's commands for data: migrate, import, demo, recount, backup, restore."""
+import contextlib
+import json
+import os
+import pty
+import re
+import shutil
+import signal
+import sqlite3
+import subprocess
+import threading
+import unittest
+
+import harness
+from harness import Case, ROOT, Service, at_once, note, program, wait_for
+
+MANY = 200000
+PATIENCE = 6 * harness.LONG  # seconds; with sanitizers on a busy machine
+LEDGER = "db/events.db"
+TYPE = {"name": "Home visit", "amount_in_cents": 25000}
+RUNS = "caredesk run runs on data folder"
+
+
+def line(type_id=1, caregiver_id=1, start_time="2026-03-01T08:00:00Z"):
+    return json.dumps({"type_id": type_id, "caregiver_id": caregiver_id,
+                       "start_time": start_time}) + "\n"
+
+
+def lines(count):
+    """Of COUNT events; all are in ten months and of a hundred caregivers."""
+    return "".join(line(1, 1 + i % 100, f"2026-{1 + i % 10:02}-{1 + i % 28:02}T08:00:00Z")
+                   for i in range(count))
+
+
+@contextlib.contextmanager
+def database(path):
+    """Looked into, or tampered with, behind everybody's back."""
+    connection = sqlite3.connect(path)
+    try:
+        with connection:
+            yield connection
+    finally:
+        connection.close()
+
+
+def contents(path):
+    """What a ledger says: all rows that matter."""
+    with database(path) as db:
+        return [db.execute(f"SELECT * FROM {table} ORDER BY 1, 2").fetchall()
+                for table in ("events", "types", "prices", "sums", "audit")]
+
+
+def counted(path):
+    """What the report ought to be: by year, month and caregiver, from the events themselves."""
+    with database(path) as db:
+        return {(month // 12, month % 12 + 1, caregiver): tuple(sums)
+                for month, caregiver, *sums in db.execute(
+                    "SELECT month, caregiver_id,"
+                    " sum(iif(reimbursed_at IS NULL, 0, amount_in_cents)),"
+                    " sum(iif(reimbursed_at IS NULL, amount_in_cents, 0)),"
+                    " sum(reimbursed_at IS NOT NULL), sum(reimbursed_at IS NULL)"
+                    " FROM events GROUP BY month, caregiver_id")}
+
+
+class DataCase(Case):
+    """Each test may have folders, which go with it."""
+
+    start = False
+
+    def folder(self):
+        path = harness.folder()
+        self.addCleanup(shutil.rmtree, path)
+        return path
+
+    def file(self, text, mode=0o600):
+        name = os.path.join(self.folder(), "events.ndjson")
+        with open(name, "w", encoding="utf-8") as file:
+            file.write(text)
+        os.chmod(name, mode)
+        return name
+
+    def run_command(self, *arguments, data=None, status=0, stdin=None, cwd=None):
+        done = subprocess.run(
+            [program("caredesk"), *arguments, "--data", data or self.data], input=stdin or "",
+            capture_output=True, text=True, timeout=PATIENCE, check=False, cwd=cwd)
+        self.assertEqual(done.returncode, status, done)
+        for word in ("Sanitizer", "runtime error"):
+            self.assertNotIn(word, done.stderr)
+        if status != 0:
+            self.assertIn("caredesk: ", done.stderr)
+        return done
+
+    def refused(self, *arguments, words, **options):
+        done = self.run_command(*arguments, status=1, **options)
+        for word in [words] if isinstance(words, str) else words:
+            self.assertIn(word, done.stderr)
+        return done
+
+    def path(self, name=LEDGER):
+        return os.path.join(self.data, name)
+
+    def count(self, table="events"):
+        with database(self.path()) as db:
+            return db.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
+
+
+def made_folder(add_cleanup):
+    """A data folder as `caredesk run` leaves it, with one type and three events."""
+    service = Service()
+    add_cleanup(service.close)
+    body = json.dumps(TYPE).encode()
+    assert service.ask("/events/types", "POST", {"Content-Type": "application/json"},
+                       body).status == 201
+    for i in range(1, 4):
+        assert service.ask("/events", "POST", {"Content-Type": "application/json"},
+                           line(1, i).encode()).status == 201
+    service.stop()
+    return service.data
+
+
+class Words(DataCase):
+    """Command lines, and folders that are none."""
+
+    def test_every_command_tells_what_it_takes(self):
+        for name, words in (("migrate", []), ("recount", ["--repair"]), ("import", ["FILE"]),
+                            ("demo", ["--events N", "--caregivers N"]), ("backup", ["DIR"]),
+                            ("restore", ["DIR"])):
+            with self.subTest(name):
+                done = harness.caredesk(name, "--help")
+                self.assertEqual((done.returncode, done.stderr), (0, ""))
+                for word in [f"caredesk {name}", "--config", "--data", *words]:
+                    self.assertIn(word, done.stdout)
+                self.assertEqual("--events" in done.stdout, name == "demo")
+
+    def test_what_a_command_does_not_take_is_refused_with_its_usage(self):
+        for arguments in (["import"], ["backup"], ["restore"], ["import", "a", "b"],
+                          ["migrate", "a"], ["demo", "a"], ["recount", "--events", "5"],
+                          ["migrate", "--repair"], ["import", "a", "--caregivers", "5"],
+                          ["demo", "--repair"], ["demo", "--nope"], ["demo", "--events"],
+                          ["version", "--repair"], ["--repair"]):
+            with self.subTest(arguments):
+                done = harness.caredesk(*arguments, cwd="/")
+                self.assertEqual((done.returncode, done.stdout), (1, ""))
+                self.assertIn("Usage: caredesk", done.stderr)
+
+    def test_numbers_have_their_bounds(self):
+        for arguments in (["--events", "0"], ["--events", "100000001"], ["--events", "-1"],
+                          ["--events", "1e3"], ["--events", ""], ["--events", "12x"],
+                          ["--caregivers", "0"], ["--caregivers", "1000001"]):
+            with self.subTest(arguments):
+                done = harness.caredesk("demo", *arguments, cwd="/")
+                self.assertEqual((done.returncode, done.stdout), (1, ""))
+                self.assertIn("must be a whole number of 1..", done.stderr)
+
+    def test_a_data_folder_that_is_none_is_named(self):
+        here = self.folder()
+        for arguments in (["migrate"], ["recount"], ["recount", "--repair"],
+                          ["import", "/dev/null"], ["demo"], ["backup", os.path.join(here, "to")],
+                          ["restore", self.file("")]):
+            for data in (os.path.join(here, "nope"), self.folder()):
+                with self.subTest(arguments=arguments):
+                    self.refused(*arguments, data=data, words=[
+                        f"there is no data folder {data}", "start caredesk run once"])
+                    self.assertFalse(os.path.exists(data) and os.listdir(data))
+
+
+class Stopped(DataCase):
+    """While no service runs."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.original = made_folder(cls.addClassCleanup)
+
+    def setUp(self):
+        self.data = os.path.join(self.folder(), "data")
+        subprocess.run(["cp", "-a", self.original, self.data], check=True)
+
+    def tamper(self, *statements):
+        with database(self.path()) as db:
+            for statement in statements:
+                db.execute(statement)
+
+    def damage(self):
+        """The file itself: what is in the log would hide it."""
+        self.run_command("migrate")
+        with open(self.path(), "r+b") as file:
+            file.write(b"this is no database")
+
+    # migrate
+
+    def test_a_database_that_is_up_to_date_stays_so(self):
+        before = contents(self.path())
+        self.assertEqual(self.run_command("migrate").stdout,
+                         "db/events.db: version 1, up to date\n")
+        self.assertEqual(contents(self.path()), before)
+
+    def test_a_database_that_is_not_there_is_made(self):
+        for name in os.listdir(self.path("db")):
+            os.unlink(self.path(f"db/{name}"))
+        self.assertEqual(self.run_command("migrate").stdout,
+                         "db/events.db: from version 0 to version 1\n")
+        self.assertEqual(self.count(), 0)
+        if ROOT:
+            self.assertNotEqual(os.stat(self.path()).st_uid, 0)
+
+    def test_a_database_of_a_later_version_is_refused(self):
+        self.tamper("PRAGMA user_version = 99")
+        for arguments in (["migrate"], ["demo"], ["import", self.file(line())], ["recount"],
+                          ["backup", os.path.join(self.folder(), "b")]):
+            self.refused(*arguments, words="too old")
+
+    # recount
+
+    def test_sums_that_are_right_are_said_to_be(self):
+        self.assertEqual(self.run_command("recount").stdout,
+                         "all sums are what their events give\n")
+
+    def test_sums_that_differ_are_told_and_mended(self):
+        for statement, told in (
+                ("UPDATE sums SET open_cents = open_cents + 1 WHERE caregiver_id = 2",
+                 "2026-03 caregiver 2: stored 25001 cents open in 1 events, 0 reimbursed in 0; "
+                 "counted 25000 in 1, 0 in 0"),
+                ("DELETE FROM sums WHERE caregiver_id = 1",
+                 "2026-03 caregiver 1: stored 0 cents open in 0 events, 0 reimbursed in 0; "
+                 "counted 25000 in 1, 0 in 0"),
+                ("INSERT INTO sums VALUES (24000, 7, 5, 0, 1, 0)",
+                 "2000-01 caregiver 7: stored 0 cents open in 0 events, 5 reimbursed in 1; "
+                 "counted 0 in 0, 0 in 0"),
+                ("UPDATE events SET reimbursed_at = 1 WHERE caregiver_id = 3",
+                 "2026-03 caregiver 3: stored 25000 cents open in 1 events, 0 reimbursed in 0; "
+                 "counted 0 in 0, 25000 in 1")):
+            with self.subTest(statement):
+                self.tamper(statement)
+                done = self.refused("recount", words=["1 sums are not what their events give",
+                                                      "--repair"])
+                self.assertEqual(done.stdout, told + "\n")
+                self.assertEqual(self.run_command("recount", "--repair").stdout,
+                                 "1 sums repaired\nall sums are what their events give\n")
+                self.run_command("recount")
+        with database(self.path()) as db:
+            rows = db.execute("SELECT who FROM audit WHERE what = 'sums repaired'").fetchall()
+        self.assertEqual(rows, 4 * [("operator",)])
+
+    def test_of_many_differences_a_hundred_are_told(self):
+        self.tamper(*(f"INSERT INTO sums VALUES (24000, {i}, 5, 0, 1, 0)" for i in range(1, 151)))
+        done = self.refused("recount", words="150 sums")
+        self.assertEqual(len(done.stdout.splitlines()), 101)
+        self.assertEqual(done.stdout.splitlines()[-1], "and 50 more")
+        self.assertIn("150 sums repaired", self.run_command("recount", "--repair").stdout)
+
+    def test_a_damaged_database_is_said_to_be(self):
+        self.damage()
+        for arguments in (["recount"], ["recount", "--repair"], ["migrate"], ["demo"],
+                          ["import", self.file(line())]):
+            self.refused(*arguments, words="not a database")
+
+    # import
+
+    def test_a_file_is_imported(self):
+        for text, count in ((line(), 1), (3 * line(), 3), (line().rstrip("\n"), 1), ("", 0),
+                            ("\n\n" + line() + "\r\n" + line(), 2)):
+            before = self.count()
+            done = self.run_command("import", self.file(text))
+            self.assertEqual(done.stdout, f"imported {count} events\n")
+            self.assertEqual(self.count(), before + count)
+        self.run_command("recount")
+        with database(self.path()) as db:
+            self.assertEqual(
+                set(db.execute("SELECT who FROM audit WHERE what = 'events imported'")),
+                {("operator",)})
+
+    def test_standard_input_is_imported(self):
+        self.assertEqual(self.run_command("import", "-", stdin=lines(500)).stdout,
+                         "imported 500 events\n")
+        self.assertEqual(self.count(), 503)
+
+    def test_a_relative_name_is_where_it_was_called(self):
+        name = self.file(line())
+        self.run_command("import", os.path.basename(name), cwd=os.path.dirname(name))
+        self.assertEqual(self.count(), 4)
+
+    def test_of_a_bad_file_nothing_is_imported_and_its_lines_are_named(self):
+        before = contents(self.path())
+        for text, words in (
+                (line() + "nonsense\n", ["line 2: the body is not valid JSON"]),
+                (line() + line() + '{"type_id": 1}\n', ["line 3: caregiver_id: is required",
+                                                        "line 3: start_time: is required"]),
+                (line(99), ["line 1: type_id: there is no such type"]),
+                (line(start_time="2026-02-30T00:00:00Z"), ["line 1: start_time: "]),
+                (line(caregiver_id=0) + line() + line(caregiver_id=-1),
+                 ["line 1: caregiver_id: ", "line 3: caregiver_id: "]),
+                (line() + 70000 * "x", ["line 2: is too long"])):
+            with self.subTest(text[-80:]):
+                self.refused("import", self.file(text), words=[*words, "nothing was imported"])
+                self.refused("import", "-", stdin=text, words=[*words, "nothing was imported"])
+        self.assertEqual(contents(self.path()), before)
+
+    def test_a_file_that_cannot_be_read_is_named(self):
+        self.refused("import", "/nonexistent/file", words="/nonexistent/file: No such file")
+        self.refused("import", "/tmp", words="/tmp: is a folder")
+
+    def test_a_large_file_is_imported(self):
+        self.assertEqual(self.run_command("import", self.file(lines(MANY))).stdout,
+                         f"imported {MANY} events\n")
+        self.assertEqual(self.count(), MANY + 3)
+        self.run_command("recount")
+
+    def test_an_import_that_is_killed_leaves_nothing(self):
+        before = contents(self.path())
+        name = self.file(lines(MANY))
+        for _ in range(3):
+            self.kill_in_the_middle("import", name)
+            self.assertEqual(contents(self.path()), before)
+        self.run_command("import", self.file(line()))
+
+    def kill_in_the_middle(self, *arguments):
+        """Once the log has grown."""
+        command = subprocess.Popen([program("caredesk"), *arguments, "--data", self.data],
+                                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            wait_for(lambda: command.poll() is not None or
+                     os.path.exists(self.path(LEDGER + "-wal")) and
+                     os.path.getsize(self.path(LEDGER + "-wal")) > 1000000, "it writes", PATIENCE)
+            command.kill()
+        finally:
+            command.kill()
+            self.assertEqual(command.wait(), -signal.SIGKILL)
+
+    def test_progress_is_a_line_that_is_rewritten_on_a_terminal_only(self):
+        name = self.file(lines(20000))
+        self.assertNotIn("\r", self.run_command("import", name).stderr)
+        ours, its = pty.openpty()
+        self.empty()
+        self.run_command("migrate")     # which says so in the log
+        command = subprocess.Popen([program("caredesk"), "demo", "--data", self.data,
+                                    "--events", "60000"], stdout=subprocess.DEVNULL, stderr=its)
+        os.close(its)
+        said = b""
+        with contextlib.suppress(OSError):  # how a terminal says that nobody is there any more
+            while part := os.read(ours, 4096):
+                said += part
+        os.close(ours)
+        self.assertEqual(command.wait(PATIENCE), 0)
+        self.assertRegex(said, rb"\rwriting  \d+ %  [\d,]+ of 60,000 events  [\d,]+/s")
+        self.assertNotIn(b"\n", said)
+        self.assertTrue(said.endswith(b"\r\x1b[K"), said[-40:])
+
+    # demo
+
+    def empty(self):
+        """A data folder without events and types."""
+        for name in os.listdir(self.path("db")):
+            os.unlink(self.path(f"db/{name}"))
+        return self.data
+
+    def test_demo_data_are_refused_where_there_are_others(self):
+        before = contents(self.path())
+        self.refused("demo", words="only where there are none")
+        self.tamper("DELETE FROM events", "DELETE FROM sums")
+        self.refused("demo", words="only where there are none")
+        self.assertEqual(contents(self.path())[1:3], before[1:3])
+
+    def test_demo_data_are_what_they_are_said_to_be(self):
+        self.empty()
+        done = self.run_command("demo", "--events", "30000", "--caregivers", "50")
+        self.assertEqual(done.stdout, "made 30000 events of 8 types, of up to 50 caregivers\n")
+        self.run_command("recount")
+        with database(self.path()) as db:
+            def ask(text):
+                return db.execute(f"SELECT {text}").fetchone()
+
+            self.assertEqual(ask("count(*), count(DISTINCT type_id), min(caregiver_id),"
+                                 " max(caregiver_id) FROM events"), (30000, 8, 1, 50))
+            oldest, newest, made = ask("min(start_time), max(start_time), max(created_at)"
+                                       " FROM events")
+            self.assertLess(newest, made)
+            self.assertGreater(newest, made - 3 * 86400 * 10**6)
+            self.assertAlmostEqual((made - oldest) / 10**6 / 86400, 5 * 365.25, delta=5)
+            self.assertEqual(ask("count(*) FROM (SELECT start_time < lag(start_time)"
+                                 " OVER (ORDER BY id) AS back FROM events) WHERE back"), (0,))
+            self.assertEqual(ask("count(*) FROM prices"), (48,), "one more each January")
+            paid, = ask(f"avg(reimbursed_at IS NOT NULL) FROM events WHERE start_time < {made}"
+                        " - 45 * 86400000000")
+            self.assertAlmostEqual(paid, 0.97, delta=0.01)
+            young, = ask(f"avg(reimbursed_at IS NOT NULL) FROM events WHERE start_time > {made}"
+                         " - 45 * 86400000000")
+            self.assertTrue(0 < young < 0.9, young)
+            weekend, = ask("avg((start_time / 86400000000 + 3) % 7 >= 5) FROM events")
+            self.assertTrue(0.05 < weekend < 0.2, weekend)
+            night, = ask("avg(start_time / 3600000000 % 24 < 6) FROM events")
+            self.assertTrue(0 < night < 0.05, night)
+            busiest, = ask("max(n) FROM (SELECT count(*) AS n FROM events GROUP BY caregiver_id)")
+            self.assertGreater(busiest, 3 * 30000 / 50)
+            self.assertEqual(ask("count(*) FROM events WHERE reimbursed_at <= start_time"), (0,))
+
+    def test_demo_data_are_the_same_each_time(self):
+        seen = set()
+        for _ in range(2):
+            self.empty()
+            self.run_command("demo", "--events", "2000")
+            with database(self.path()) as db:
+                seen.add(tuple(db.execute("SELECT type_id, caregiver_id FROM events")))
+        self.assertEqual(len(seen), 1)
+
+    def test_few_demo_data_are_made_too(self):
+        for events, caregivers in (("1", "1"), ("7", "1000000")):
+            self.empty()
+            self.run_command("demo", "--events", events, "--caregivers", caregivers)
+            self.assertEqual(self.count(), int(events))
+            self.run_command("recount")
+
+    def test_a_demo_that_is_killed_leaves_whole_chunks(self):
+        self.empty()
+        self.kill_in_the_middle("demo", "--events", "400000")
+        count = self.count() if self.count("sqlite_schema") else 0
+        note(f"{count} events were left")
+        self.assertIn(count % 100000, (0,))
+        self.assertEqual(self.count("types"), 8 if count else 0)
+        self.run_command("recount")
+
+    # backup and restore
+
+    def kept(self):
+        return [name for name in os.listdir(self.path("db")) if "before-restore" in name]
+
+    def test_a_backup_is_one_file_of_the_callers(self):
+        to = os.path.join(self.folder(), "backup")
+        done = self.run_command("backup", to)
+        self.assertRegex(done.stdout, rf"\A{to}/events.db: \d+ bytes, verified\n\Z")
+        self.assertEqual(os.listdir(to), ["events.db"])
+        self.assertEqual(os.stat(to).st_mode & 0o777, 0o700)
+        self.assertEqual(os.stat(os.path.join(to, "events.db")).st_mode & 0o777, 0o600)
+        self.assertEqual(os.stat(os.path.join(to, "events.db")).st_uid, os.geteuid())
+        self.assertEqual(contents(os.path.join(to, "events.db")), contents(self.path()))
+        for name in os.listdir(self.path("db")):
+            self.assertEqual(os.stat(self.path(f"db/{name}")).st_uid,
+                             os.stat(self.path("db")).st_uid, name)
+
+    def test_a_backup_is_not_written_over(self):
+        to = self.folder()
+        self.run_command("backup", to)
+        before = contents(os.path.join(to, "events.db"))
+        self.run_command("import", self.file(line()))
+        self.refused("backup", to, words="is there already")
+        self.assertEqual(contents(os.path.join(to, "events.db")), before)
+        self.assertEqual(os.listdir(to), ["events.db"])
+
+    def test_a_backup_of_what_is_not_right_is_none(self):
+        to = self.folder()
+        self.tamper("UPDATE sums SET open_cents = 5")
+        self.refused("backup", to, words="the copy is not good: 3 sums")
+        self.assertEqual(os.listdir(to), [])
+
+    def test_what_a_killed_backup_has_left_is_no_hindrance(self):
+        to = self.folder()
+        with open(os.path.join(to, "events.db.incomplete"), "w", encoding="ascii") as file:
+            file.write("half")
+        self.run_command("backup", to)
+        self.assertEqual(os.listdir(to), ["events.db"])
+
+    def test_a_restore_brings_all_back_and_can_be_undone(self):
+        to = self.folder()
+        first = contents(self.path())
+        self.run_command("backup", to)
+        self.run_command("import", self.file(lines(1000)))
+        second = contents(self.path())
+        done = self.run_command("restore", to)
+        kept, = self.kept()
+        self.assertRegex(kept, r"\Aevents\.db\.before-restore-\d{8}T\d{6}Z\Z")
+        self.assertIn(f"caredesk restore {self.path('db')}/{kept}", done.stdout)
+        self.assertEqual(sorted(os.listdir(self.path("db"))),
+                         sorted(["events.db", "events.db.lock", kept]))
+        self.assertEqual(contents(self.path()), first)
+        self.run_command("recount")
+        self.assertEqual(os.stat(self.path()).st_uid, os.stat(self.path("db")).st_uid)
+        os.rename(self.path(f"db/{kept}"), self.path("db/undo"))  # within the same second
+        self.run_command("restore", self.path("db/undo"))
+        self.assertEqual(contents(self.path()), second)
+
+    def test_a_restore_takes_what_was_only_in_the_log_along(self):
+        to = self.folder()
+        self.run_command("backup", to)
+        service = Service(data=self.data)
+        self.addCleanup(service.close)
+        service.ask("/events", "POST", {"Content-Type": "application/json"}, line(1, 77).encode())
+        service.process.kill()
+        service.wait()
+        service.await_gone()
+        self.assertGreater(os.path.getsize(self.path(LEDGER + "-wal")), 0)
+        self.run_command("restore", to)
+        kept, = self.kept()
+        with database(self.path(f"db/{kept}")) as db:
+            self.assertEqual(db.execute("SELECT count(*) FROM events WHERE caregiver_id = 77")
+                             .fetchone(), (1,))
+        self.assertEqual(self.count(), 3)
+
+    def test_versions_of_before_a_restore_are_not_valid_after(self):
+        to = self.folder()
+        self.run_command("backup", to)
+        epochs = set()
+        for _ in range(3):
+            with database(self.path()) as db:
+                epochs.add(db.execute("SELECT epoch FROM origin").fetchone())
+            for name in self.kept():
+                os.unlink(self.path(f"db/{name}"))
+            self.run_command("restore", to)
+        self.assertEqual(len(epochs), 3)
+
+    def test_a_backup_that_is_damaged_is_refused_and_the_data_stay(self):
+        to = self.folder()
+        self.run_command("import", self.file(lines(2000)))
+        self.run_command("backup", to)
+        backup = os.path.join(to, "events.db")
+        with open(backup, "rb") as file:
+            good = file.read()
+        before = contents(self.path())
+        page = 4096
+        for what, bad in (("nothing", b""), ("text", b"hello"), ("head", b"X" + good[1:]),
+                          ("cut", good[:len(good) // 2 // page * page]),
+                          ("pages", good[:5 * page] + 20 * page * b"\xaa" + good[25 * page:])):
+            with self.subTest(what):
+                with open(backup, "wb") as file:
+                    file.write(bad)
+                self.refused("restore", to, words="the backup is not good")
+                self.assertEqual(contents(self.path()), before)
+                self.assertEqual(self.kept(), [])
+                self.assertFalse([n for n in os.listdir(self.path("db")) if "restored" in n])
+        with open(backup, "wb") as file:
+            file.write(good)
+        with database(backup) as db:
+            db.execute("UPDATE sums SET open_cents = 5 WHERE caregiver_id = 1")
+        self.refused("restore", to, words="sums are not what their events give")
+        self.assertEqual(contents(self.path()), before)
+
+    def test_a_backup_that_is_not_there_is_named(self):
+        to = self.folder()
+        self.refused("restore", to, words=f"{to}/events.db: No such file")
+        self.refused("restore", f"{to}/nope", words=f"{to}/nope: No such file")
+
+    def test_a_backup_with_a_log_beside_it_is_refused(self):
+        to = self.folder()
+        self.run_command("backup", to)
+        with open(os.path.join(to, "events.db-wal"), "w", encoding="ascii") as file:
+            file.write("log")
+        self.refused("restore", to, words="in the middle of a change")
+
+    def test_a_restore_replaces_what_is_damaged_or_gone(self):
+        to = self.folder()
+        before = contents(self.path())
+        self.run_command("backup", to)
+        self.damage()
+        with open(self.path(LEDGER + "-wal"), "w", encoding="ascii") as file:
+            file.write("its log")
+        self.run_command("restore", to)
+        self.assertEqual(contents(self.path()), before)
+        kept = sorted(self.kept())
+        self.assertEqual(len(kept), 2, kept)
+        with open(self.path(f"db/{kept[0]}"), "rb") as file:
+            self.assertTrue(file.read().startswith(b"this is no database"))
+        with open(self.path(f"db/{kept[1]}"), "rb") as file:
+            self.assertEqual(file.read(), b"its log")
+        self.empty()
+        self.assertEqual(self.run_command("restore", to).stdout, "restored\n")
+        self.assertEqual(contents(self.path()), before)
+
+    def test_a_service_runs_on_what_was_restored(self):
+        to = self.folder()
+        self.run_command("backup", to)
+        self.run_command("import", self.file(line()))
+        self.run_command("restore", to)
+        service = Service(data=self.data)
+        self.addCleanup(service.close)
+        self.assertEqual(len(service.get("/events").json), 3)
+        reply = service.ask("/events", "POST", {"Content-Type": "application/json"},
+                            line().encode())
+        self.assertEqual(reply.status, 201, reply)
+        service.stop()
+        self.run_command("recount")
+
+    @unittest.skipUnless(ROOT, "not root")
+    def test_files_that_only_root_may_read_are_imported_and_restored(self):
+        hidden = harness.folder(mode=0o700)
+        self.addCleanup(shutil.rmtree, hidden)
+        name = os.path.join(hidden, "events.ndjson")
+        with open(name, "w", encoding="ascii") as file:
+            file.write(line())
+        self.run_command("import", name)
+        self.run_command("backup", os.path.join(hidden, "b"))
+        self.run_command("restore", os.path.join(hidden, "b"))
+        self.assertEqual(self.count(), 4)
+
+
+class Running(DataCase):
+    """While the service runs."""
+
+    start = True
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.data = cls.service.data
+        assert cls.ask("/events/types", TYPE).status == 201
+
+    @classmethod
+    def ask(cls, target, body):
+        return cls.service.ask(target, "POST", {"Content-Type": "application/json"},
+                               json.dumps(body).encode())
+
+    def imported(self, text, **options):
+        return self.run_command("import", "-", stdin=text, **options).stdout
+
+    def total(self):
+        """How many events the report has."""
+        rows = self.report().values()
+        return sum(row[2] + row[3] for row in rows)
+
+    def report(self):
+        reply = self.service.get("/events/report?format=rows")
+        self.assertEqual(reply.status, 200, reply)
+        return {(row["year"], row["month"], row["caregiver_id"]):
+                (row["reimbursed_cents"], row["not_reimbursed_cents"], row["reimbursed_events"],
+                 row["not_reimbursed_events"]) for row in reply.json}
+
+    def test_a_file_is_imported_by_the_service(self):
+        for text, count in ((line(), 1), (3 * line(), 3), ("", 0), (lines(100).rstrip("\n"), 100)):
+            before = self.total()
+            done = self.run_command("import", self.file(text))
+            self.assertEqual(done.stdout, f"imported {count} events\n")
+            self.assertEqual(self.total(), before + count)
+        self.run_command("recount")
+
+    def test_standard_input_is_imported_by_the_service(self):
+        before = self.total()
+        self.assertEqual(self.imported(lines(3000)), "imported 3000 events\n")
+        self.assertEqual(self.imported(""), "imported 0 events\n")
+        self.assertEqual(self.total(), before + 3000)
+
+    def test_of_a_bad_file_nothing_is_imported_and_its_lines_are_named(self):
+        before = self.report()
+        for text, words in (
+                (line() + "nonsense\n", ["line 2: the body is not valid JSON"]),
+                (line() + line() + '{"type_id": 1}\n', ["line 3: caregiver_id: is required",
+                                                        "line 3: start_time: is required"]),
+                (lines(5000) + line(99), ["line 5001: type_id: there is no such type"])):
+            with self.subTest(text[-80:]):
+                self.refused("import", self.file(text), words=[*words, "nothing was imported"])
+        self.assertEqual(self.report(), before)
+
+    def test_a_large_file_is_imported_by_the_service(self):
+        before = self.total()
+        self.assertEqual(self.run_command("import", self.file(lines(MANY))).stdout,
+                         f"imported {MANY} events\n")
+        self.assertEqual(self.total(), before + MANY)
+        self.run_command("recount")
+        self.assertEqual(self.report(), counted(self.path()))
+
+    def test_a_program_that_is_not_there_is_said_to_be(self):
+        os.rename(self.path("run/http.sock"), self.path("run/away.sock"))
+        try:
+            self.refused("import", self.file(line()), words=["nothing was imported",
+                                                             "no whole answer"])
+        finally:
+            os.rename(self.path("run/away.sock"), self.path("run/http.sock"))
+
+    def test_what_needs_the_service_stopped_says_so(self):
+        to = self.folder()
+        self.run_command("backup", to)
+        before = self.report()
+        self.refused("demo", words=[RUNS, "stop it first"])
+        self.refused("recount", "--repair", words=[RUNS, "stop it first"])
+        self.refused("restore", to, words=["caredesk run", "stop it first"])
+        self.assertEqual(self.report(), before)
+
+    def test_versions_are_told(self):
+        self.assertEqual(self.run_command("migrate").stdout,
+                         "db/events.db: version 1, up to date; the service runs\n")
+
+    def test_a_service_does_not_start_beside_a_command_that_writes(self):
+        """And a command that writes does not begin beside another."""
+        folder = made_folder(self.addClassCleanup)
+        command = subprocess.Popen([program("caredesk"), "import", "-", "--data", folder],
+                                   stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        with command.stdin, command.stdout:
+            lock = os.path.join(folder, "db/events.db.lock")
+            wait_for(lambda: self.is_locked(lock), "its lock")
+            service = Service(data=folder, ready=False)
+            self.addCleanup(service.close)
+            self.assertEqual(service.wait(), 1)
+            self.assertIn("runs there", "\n".join(service.lines))
+            self.refused("import", self.file(line()), data=folder,
+                         words="another process writes the database")
+            self.refused("restore", self.folder(), data=folder, words="No such file")
+            command.stdin.write(line())
+            command.stdin.close()
+            self.assertEqual(command.stdout.read(), "imported 1 events\n")
+            self.assertEqual(command.wait(PATIENCE), 0)
+
+    @staticmethod
+    def is_locked(path):
+        try:
+            inode = os.stat(path).st_ino
+        except OSError:
+            return False
+        with open("/proc/locks", encoding="ascii") as file:
+            return any(f":{inode} " in row for row in file)
+
+    def test_a_backup_under_load_is_one_state(self):
+        to = os.path.join(self.folder(), "backup")
+        done = threading.Event()
+
+        def load(i):
+            if i == 4:
+                try:
+                    for k in range(3):
+                        self.run_command("backup", f"{to}{k}")
+                finally:
+                    done.set()
+                return 0
+            count = 0
+            with self.service.connect() as connection:
+                while not done.is_set():
+                    reply = connection.ask("/events", "POST", {"Content-Type": "application/json"},
+                                           line(1, 1000 + i).encode())
+                    self.assertEqual(reply.status, 201, reply)
+                    count += 1
+            return count
+
+        before = self.total()
+        created = sum(at_once(5, load))
+        self.assertEqual(self.total(), before + created)
+        last = before
+        for k in range(3):
+            with database(f"{to}{k}/events.db") as db:
+                count, = db.execute("SELECT count(*) FROM events").fetchone()
+                self.assertEqual(db.execute("SELECT coalesce(max(id), 0) FROM events").fetchone(),
+                                 (count,), "an event in between is missing")
+            self.assertTrue(last <= count <= before + created, (last, count))
+            last = count
+        note(f"{created} events were created meanwhile; the backups have {last - before} of them")
+        self.assertGreater(created, 0)
+
+    def test_the_whole_way_from_demo_data_to_a_restore(self):
+        data = made_folder(self.addClassCleanup)
+        for name in os.listdir(os.path.join(data, "db")):
+            os.unlink(os.path.join(data, "db", name))
+        self.run_command("demo", "--events", "20000", "--caregivers", "20", data=data)
+        service = Service(data=data)
+        self.addCleanup(service.close)
+        type(self).service, ours = service, self.service
+        try:
+            self.assertEqual(self.report(), counted(os.path.join(data, LEDGER)))
+        finally:
+            type(self).service = ours
+        etag = service.get("/events/report").field("ETag")
+        to = self.folder()
+        self.run_command("backup", to, data=data)
+        service.stop()
+        self.run_command("restore", to, data=data)
+        again = Service(data=data, port=service.port)
+        self.addCleanup(again.close)
+        reply = again.get("/events/report", If_None_Match=etag)
+        self.assertEqual(reply.status, 200, "an ETag of before the restore is not valid")
+        again.stop()
+
+
+if __name__ == "__main__":
+    harness.main()
