@@ -43,7 +43,7 @@ static struct {
 	.sql = "sql",
 	.page_size = 4096,
 	.cache_kib = 16384,
-	.checkpoint = 4096,
+	.checkpoint = 8192,
 	.clients = 64,
 };
 

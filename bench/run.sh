@@ -142,10 +142,11 @@ is_free() {
 	! (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null
 }
 
-# A free port, below those the kernel gives to clients; in $port, and never twice.
-next_port=$((20000 + RANDOM % 5000))
+# A free port, below those the kernel gives to clients, as is the one 10000 above it, where the demo of
+# coalesce listens; in $port, and never twice.
+next_port=$((12000 + RANDOM % 5000))
 take_port() {
-	until is_free $((++next_port)); do
+	until is_free $((++next_port)) && is_free $((next_port + 10000)); do
 		:
 	done
 	port=$next_port
@@ -281,20 +282,15 @@ end
 END
 }
 
-# A report that nobody has asked for before: its end is another instant each time, long after all
-# events.
+# What nobody has asked for before: @ is replaced by another second and microsecond each time.
 write_anew() {
 	cat <<'END'
-local n = 0
+local n = os.time() * 1000000
 
 function request()
 	n = n + 1
-	local us = os.time() % 86400 * 1000000 + n
-	local s = math.floor(us / 1000000)
-	n = n + 1
-	return wrk.format("GET", wrk.path .. (wrk.path:find("?") and "&" or "?") ..
-	    string.format("max_time=2200-01-01T%02d:%02d:%02d.%06dZ", math.floor(s / 3600),
-	    math.floor(s / 60) % 60, s % 60, us % 1000000))
+	return wrk.format("GET", (wrk.path:gsub("@", string.format("%02d.%06d",
+	    math.floor(n / 1000000) % 60, n % 1000000))))
 end
 END
 }
@@ -590,6 +586,7 @@ fill() {
 	start_house "$tmp/data"
 	stop_caredesk keep
 	cp "$tmp/data/db/events.db" "$filled"
+	[ ! -e "$tmp/data/db/events.db-wal" ] || cp "$tmp/data/db/events.db-wal" "$filled-wal"
 	rm -rf "$tmp/data"
 	ledger fill "$filled" "$1" "$2" >"$tmp/fill.out"
 }
@@ -685,7 +682,7 @@ take_time() {
 time_row() {
 	local by='—'
 
-	[ $# -lt 3 ] || by=$(paste "$tmp/results/$1" "$tmp/results/$3" | awk '{ print $1 / $2 }' | median)
+	[ $# -lt 3 ] || by=$(echo "$(column "$1" 1) $(column "$3" 1)" | awk '{ print $1 / $2 }')
 	awk -v w="$2" -v ms="$(column "$1" 1)" -v by="$by" 'BEGIN {
 		printf by == "—" ? "| %s | %.2f | %s |\n" : "| %s | %.2f | %.2f |\n", w, ms * 1000, by
 	}'
@@ -744,41 +741,49 @@ bench_import() {
 	bench_import_at "$events"
 }
 
-# Each time another question, so that no answer is at hand.
+# An end long after all events, and another each time (see write_anew), so that no answer is at hand.
+anew='max_time=2199-01-01T00:00:@Z'
 questions=0
-ask_anew() {
-	curl -sSf -o "$tmp/answer" \
-	    "$1${2:+?$2&}${2:-?}max_time=2199-01-01T00:00:$(printf '%02d.%06d' $((questions / 1000000)) $questions)Z"
+
+# NAME QUERY: one report.
+take_report() {
+	local name=$1 query=$2
+
+	query=${query/@/$(printf '%02d.%06d' $((questions / 1000000 % 60)) $((questions % 1000000)))}
+	questions=$((questions + 1))
+	curl -sSf -o "$tmp/answer" -w '%{time_total}\n' "$caredesk/events/report?$query" \
+	    >>"$tmp/results/$name"
 }
 
 grouped='SELECT month, caregiver_id, sum(iif(reimbursed_at IS NULL, amount_in_cents, 0)),
 sum(iif(reimbursed_at IS NULL, 0, amount_in_cents)), sum(reimbursed_at IS NULL), sum(reimbursed_at IS NOT NULL)
 FROM events GROUP BY month, caregiver_id ORDER BY month, caregiver_id'
 
-# NAME QUERY: one report, made anew.
-take_report() {
-	questions=$((questions + 1))
-	take_time "$1" ask_anew "$caredesk/events/report" "$2"
-}
-
 # NAME: reading the sums, and nothing else.
 take_bare_report() {
 	ledger report "$tmp/data/db/events.db" | awk '{ print $4 }' >>"$tmp/results/$1"
 }
 
-bench_report_all() {
-	local n=$1 round cut
+# Both its months are cut.
+cut_period() {
+	echo "min_time=$(date -u -d "$(date -u +%Y-%m-15) 58 months ago" +%Y-%m)-10T00:00:@Z" \
+	    "max_time=$(date -u -d "$(date -u +%Y-%m-15) 1 month ago" +%Y-%m)-20T00:00:00Z" | tr ' ' '&'
+}
 
-	cut="min_time=$(date -u -d '58 months ago' +%Y-%m)-10T00:00:00Z"
+# CAREGIVERS: reports of all of them.
+bench_report_all() {
+	local n=$1 round
+
 	fill "$events" "$n"
 	start_filled "$tmp/data"
 	for ((round = 0; round < rounds; round++)); do
 		take_bare_report "bare-$n"
-		take_report "all-$n" ''
-		take_time "again-$n" curl -sSf -o "$tmp/answer" "$caredesk/events/report"
-		take_report "cut-$n" "$cut"
-		take_report "csv-$n" 'format=csv'
+		take_report "all-$n" "$anew"
+		take_report "again-$n" ''
+		take_report "cut-$n" "$(cut_period)"
+		take_report "csv-$n" "format=csv&$anew"
 	done
+	take_report "size-$n" ''
 	for round in 1 2 3; do
 		take_time "grouped-$n" sqlite3 -readonly "$tmp/data/db/events.db" "$grouped"
 	done
@@ -787,8 +792,121 @@ bench_report_all() {
 	time_row "all-$n" "JSON, asked for the first time" "bare-$n"
 	time_row "again-$n" "JSON, asked for again" "bare-$n"
 	time_row "csv-$n" "CSV, asked for the first time" "bare-$n"
-	time_row "cut-$n" "JSON, of a period that begins within a month" "bare-$n"
-	time_row "grouped-$n" "GROUP BY over the events, by the shell of SQLite" "bare-$n"
+	time_row "cut-$n" "JSON, of a period that cuts two months" "all-$n"
+	time_row "grouped-$n" "GROUP BY over the events, by the shell of SQLite" "all-$n"
+	printf '\nreport, at most: %d KiB\n' "$(peak_kib "$(program_pid report)")"
+}
+
+bench_report_one() {
+	local n=$1 one='caregiver_ids=17' bytes
+
+	fill "$events" "$n"
+	start_filled "$tmp/data"
+	chmod 711 "$tmp/data" "$tmp/data/run"
+	start_rig
+	chmod 666 "$tmp/data/run/report.sock"
+	bytes=$(curl -s "$rig/events/report?$one" | wc -c)
+	start_fastcgi floor "$build/bench/floor" "$bytes"
+	for ((round = 0; round < rounds; round++)); do
+		measure "floor-one-$n" $clients "$rig/floor/"
+		measure "one-$n" $clients "$rig/events/report?$one&$anew" anew
+		measure "one-again-$n" $clients "$rig/events/report?$one"
+		measure "one-cut-$n" $clients "$rig/events/report?$one&$(cut_period)" anew
+	done
+	head_of_table "report: one of $n caregivers, $bytes bytes, $clients clients"
+	row "floor-one-$n" "floor: libfcgi and a constant of that size"
+	row "one-$n" "five years, asked for the first time" "floor-one-$n"
+	row "one-again-$n" "five years, asked for again" "floor-one-$n"
+	row "one-cut-$n" "a period that cuts two months" "one-$n"
+}
+
+bench_report() {
+	bench_report_all 1000
+	stop_all
+	rm -rf "$tmp/data"
+	bench_report_one 1000
+	stop_all
+	rm -rf "$tmp/data"
+	bench_report_all 10000
+}
+
+# WORDS FILTER WHERE: page 1, and page 10,000 or the last full one, of 100 events.
+pages_of() {
+	local name=pages$((++questions)) words=$1 filter=$2 where=$3 count page after round
+
+	count=$(sqlite3 -readonly "$filled" "SELECT count(*) FROM events WHERE $where")
+	page=$((count / 100 < 10000 ? count / 100 : 10000))
+	[ "$page" -gt 1 ] || return 0
+	after=$(sqlite3 -readonly "$filled" \
+	    "SELECT id FROM events WHERE $where ORDER BY id LIMIT 1 OFFSET $((page * 100 - 101))")
+	after=$(printf 'k%d' "$after" | base64 | tr -d '=\n' | tr '+/' '-_')
+	curl -sf "$caredesk/events?$filter&cursor=$after" | grep -o '"id"' | wc -l | grep -qx 100 ||
+	    die "page $page of $words is not full"
+	for ((round = 0; round < rounds; round++)); do
+		measure "$name-first" 8 "$caredesk/events?$filter"
+		measure "$name-last" 8 "$caredesk/events?$filter&cursor=$after"
+	done
+	row "$name-first" "$words: page 1"
+	row "$name-last" "$words: page $page" "$name-first"
+}
+
+bench_pages() {
+	local then_us since
+
+	fill "$events" "$caregivers"
+	start_filled "$tmp/data"
+	since=$(date -u -d '30 months ago' +%FT%TZ)
+	then_us=$(date -u -d "$since" +%s)000000
+	head_of_table "pages: of 100 out of $events events, 8 clients"
+	pages_of "all" 'limit=100' 1
+	pages_of "a caregiver" 'caregiver_id=17' 'caregiver_id = 17'
+	pages_of "a type" 'type_id=3' 'type_id = 3'
+	pages_of "reimbursed" 'reimbursed=true' '(reimbursed_at IS NOT NULL) = 1'
+	pages_of "not reimbursed" 'reimbursed=false' '(reimbursed_at IS NOT NULL) = 0'
+	pages_of "since $since" "min_time=$since" "start_time > $then_us"
+	pages_of "a type, not reimbursed" 'type_id=3&reimbursed=false' \
+	    'type_id = 3 AND (reimbursed_at IS NOT NULL) = 0'
+}
+
+# WORDS PID: what it has, and had at most.
+ledger_memory_row() {
+	echo "| $1 | $(rss_kib "$2") | $(peak_kib "$2") |"
+}
+
+bench_ledger_memory() {
+	local n pid round
+
+	echo
+	echo "### ledger-memory: $clients clients, $events events"
+	echo
+	echo "| when | RSS in KiB | at most |"
+	echo "| --- | --- | --- |"
+	for n in 1000 10000; do
+		fill "$events" "$n"
+		start_filled "$tmp/data"
+		pid=$(program_pid report)
+		ledger_memory_row "report, just started" "$pid"
+		answers "$caredesk/events/report?caregiver_ids=17"
+		ledger_memory_row "after a report of one caregiver" "$pid"
+		answers "$caredesk/events/report"
+		ledger_memory_row "after one of all $n" "$pid"
+		answers "$caredesk/events/report?$(cut_period | sed s/@/00/)"
+		ledger_memory_row "after one of all $n, whose period cuts two months" "$pid"
+		measure memory $clients "$caredesk/events/report?caregiver_ids=17&$anew" anew
+		ledger_memory_row "after $seconds s of reports of one, each another, $clients at once" "$pid"
+		measure memory 8 "$caredesk/events/report?$anew" anew
+		ledger_memory_row "after $seconds s of reports of all $n, each another, 8 at once" "$pid"
+		stop_caredesk
+	done
+	start_filled "$tmp/data"
+	pid=$(program_pid events)
+	ledger_memory_row "events, just started" "$pid"
+	for ((round = 0; round < rounds; round++)); do
+		measure memory $clients "$caredesk/events" post
+	done
+	ledger_memory_row "after $((rounds * seconds)) s of POST /events" "$pid"
+	measure memory $clients "$caredesk/events?limit=1000&type_id=3"
+	ledger_memory_row "after $seconds s of lists of 1,000, $clients at once" "$pid"
 }
 
 print_machine() {

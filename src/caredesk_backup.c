@@ -249,17 +249,21 @@ prepare_restored(void)
 			 : fail(err, "the backup is not good: %s", err_words());
 }
 
-/* Folds the log of the old database into it.  One that is damaged is kept as it is. */
+/* Folds the log of the old database into it.  One that is damaged is not written to any more, and
+ * kept as it is. */
 static enum err
 close_old(void)
 {
 	struct db *db;
-	enum err err;
+	int has, knows;
+	enum err err = db_versions(LEDGER_FILE, &ledger_schema, &has, &knows);
 
-	if (access(LEDGER_FILE, F_OK) != 0)
+	if (err == ERR_INTERNAL || access(LEDGER_FILE, F_OK) != 0)
 		return OK;
-	err = db_open(LEDGER_FILE, DB_WRITE, &ledger_schema, &db);
-	db_close(db);
+	if (err == OK)
+		err = db_open(LEDGER_FILE, DB_WRITE, &ledger_schema, &db);
+	if (err == OK)
+		db_close(db);
 	return err == ERR_BUSY ? err : OK;
 }
 

@@ -191,6 +191,7 @@ put_problems(FILE *out, const struct conf *conf)
 	for (size_t i = 0; i < count; i++)
 		(void)fprintf(out,
 		    "\t\tlocation = /.problem/%d {\n\t\t\tinternal;\n"
+		    "\t\t\tclient_max_body_size 0;\n"
 		    "\t\t\tset $sent_caching no-store;\n%s%s"
 		    "\t\t\tdefault_type " PROBLEM_TYPE ";\n"
 		    "\t\t\treturn %d '{\"type\":\"/problems/%s\",\"title\":\"%s\",\"status\":%d,"

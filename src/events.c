@@ -101,6 +101,7 @@ event_etag(const struct ledger_event *event, char etag[ETAG_MAX])
 struct edit {
 	struct request *req;
 	struct ledger_actor actor;
+	int64_t earliest_us; /* of a new event */
 	struct ledger_event event;
 	struct answer answer;
 };
@@ -125,8 +126,14 @@ static enum err
 make_create(struct db *db, void *arg)
 {
 	struct edit *edit = arg;
-	enum err err = ledger_event_add(db, &edit->actor, &edit->event);
+	enum err err;
 
+	/* Not before: a retry of what was done within the window may come after it. */
+	if (edit->event.start_time_us < edit->earliest_us) {
+		(void)fail_field("#/start_time", "is before the entry window");
+		return err_pending();
+	}
+	err = ledger_event_add(db, &edit->actor, &edit->event);
 	return err != OK ? err : answer_event(edit, 201);
 }
 
@@ -170,19 +177,16 @@ static enum err
 read_event(struct request *req, struct edit *edit)
 {
 	struct ledger_event *event = &edit->event;
-	int64_t earliest_us = events_earliest(req);
 	struct jsonr body;
 	enum err err = events_body(req, &edit->answer, &body);
 
 	if (err != OK)
 		return err;
-	event->start_time_us = INT64_MAX;
+	edit->earliest_us = events_earliest(req);
 	jsonr_int(&body, "type_id", 1, INT64_MAX, &event->type_id);
 	jsonr_int(&body, "caregiver_id", 1, INT64_MAX, &event->caregiver_id);
 	jsonr_time(&body, "start_time", &event->start_time_us);
 	jsonr_close(&body);
-	if (event->start_time_us < earliest_us)
-		(void)fail_field("#/start_time", "is before the entry window");
 	return err_pending();
 }
 

@@ -1,5 +1,7 @@
 #include "test.h"
 
+#include <time.h>
+
 #include "lib/clock.h"
 
 static const struct {
@@ -106,6 +108,75 @@ START_TEST(monotonic_time_never_goes_back)
 }
 END_TEST
 
+/* By the C library, whose calendar is not ours. */
+static int64_t
+first_of(int64_t month)
+{
+	struct tm tm = {
+		.tm_year = (int)(month / 12) - 1900, .tm_mon = (int)(month % 12), .tm_mday = 1
+	};
+
+	return timegm(&tm) * CLOCK_SECOND_US;
+}
+
+START_TEST(every_month_begins_with_its_first_instant_and_ends_before_the_next)
+{
+	for (int64_t month = CLOCK_MONTH_MIN; month <= CLOCK_MONTH_MAX; month++) {
+		int64_t start_us = clock_month_start(month);
+		int64_t next_us = clock_month_start(month + 1);
+
+		ck_assert_msg(start_us == first_of(month), "%lld: %lld", (long long)month,
+		    (long long)start_us);
+		ck_assert_int_eq(clock_month(start_us), month);
+		ck_assert_int_eq(clock_month(start_us + 1), month);
+		ck_assert_int_eq(clock_month((start_us + next_us) / 2), month);
+		ck_assert_int_eq(clock_month(next_us - 1), month);
+	}
+	ck_assert_int_eq(clock_month_start(CLOCK_MONTH_MIN), 0);
+	ck_assert_int_eq(clock_month_start(CLOCK_MONTH_MAX + 1), CLOCK_END_US);
+	ck_assert_int_eq(clock_month(CLOCK_END_US - 1), CLOCK_MONTH_MAX);
+}
+END_TEST
+
+static const struct {
+	const char *text;
+	int64_t year, month;
+} leaps[] = {
+	{ "1970-01-01T00:00:00Z", 1970, 1 },
+	{ "1972-02-29T23:59:59.999999Z", 1972, 2 },
+	{ "1972-03-01T00:00:00Z", 1972, 3 },
+	{ "1999-12-31T23:59:59.999999Z", 1999, 12 },
+	{ "2000-01-01T00:00:00Z", 2000, 1 },
+	{ "2000-02-28T23:59:59.999999Z", 2000, 2 },
+	{ "2000-02-29T00:00:00Z", 2000, 2 },
+	{ "2000-02-29T23:59:59.999999Z", 2000, 2 },
+	{ "2000-03-01T00:00:00Z", 2000, 3 },
+	{ "2023-02-28T23:59:59.999999Z", 2023, 2 },
+	{ "2023-03-01T00:00:00Z", 2023, 3 },
+	{ "2024-02-29T12:00:00Z", 2024, 2 },
+	{ "2024-03-01T00:00:00+01:00", 2024, 2 },
+	{ "2024-02-29T23:00:00-01:00", 2024, 3 },
+	{ "2100-02-28T23:59:59.999999Z", 2100, 2 },
+	{ "2100-03-01T00:00:00Z", 2100, 3 },
+	{ "2400-02-29T23:59:59.999999Z", 2400, 2 },
+	{ "2400-03-01T00:00:00Z", 2400, 3 },
+	{ "9999-12-31T23:59:59.999999Z", 9999, 12 },
+};
+
+START_TEST(leap_days_belong_to_february)
+{
+	for (size_t i = 0; i < COUNT(leaps); i++) {
+		int64_t us = -1;
+
+		ck_assert_int_eq(clock_parse(leaps[i].text, strlen(leaps[i].text), &us), OK);
+		ck_assert_msg(clock_month(us) == leaps[i].year * 12 + leaps[i].month - 1, "%s",
+		    leaps[i].text);
+	}
+}
+END_TEST
+
 CHECK_MAIN(clock,
     { dates_are_read_to_the_microsecond, what_is_no_date_is_refused, a_nul_inside_is_refused,
-	what_is_written_reads_back, http_dates_are_in_gmt, monotonic_time_never_goes_back })
+	what_is_written_reads_back, http_dates_are_in_gmt, monotonic_time_never_goes_back,
+	every_month_begins_with_its_first_instant_and_ends_before_the_next,
+	leap_days_belong_to_february })

@@ -48,6 +48,7 @@ check_defaults(const struct conf *conf)
 	ck_assert_int_eq(conf->coalesce.max_age_s, 5);
 	ck_assert_int_eq(conf->coalesce.circuit_failures, 5);
 	ck_assert_int_eq(conf->coalesce.circuit_pause_ms, 1000);
+	ck_assert_int_eq(conf->events.entry_window_hours, 0);
 }
 
 START_TEST(an_empty_file_gives_the_defaults_and_demo_upstreams)
@@ -104,31 +105,32 @@ START_TEST(the_built_in_methods_come_first)
 }
 END_TEST
 
-static const char full[] =
-    "# Every key, none at its default.\n"
-    "listen: '[::1]:9090'\n"
-    "data: /srv/care desk\n"
-    "user: care-desk_1\n"
-    "coalesce:\n"
-    "  deadline_ms: 1500\n"
-    "  max_age_s: 0\n"
-    "  circuit_failures: 7\n"
-    "  circuit_pause_ms: 250\n"
-    "  upstreams:\n"
-    "    - name: one\n"
-    "      url: https://one.example/api?x=1\n"
-    "      ca_file: /etc/ca.pem\n"
-    "      max_in_flight: 12\n"
-    "      private_network: true\n"
-    "    - {name: two, url: 'http://[::1]:8080/', private_network: false}\n"
-    "  methods:\n"
-    "    - name: median\n"
-    "      oop_max: median\n"
-    "      remaining_oop_max: first\n"
-    "      copay: majority\n"
-    "      remaining_oop_max_at_most: oop_max\n"
-    "      copay_at_most: remaining_oop_max\n"
-    "    - {name: mixed, oop_max: max, remaining_oop_max: min, copay: avg}\n";
+static const char full[] = "# Every key, none at its default.\n"
+			   "listen: '[::1]:9090'\n"
+			   "data: /srv/care desk\n"
+			   "user: care-desk_1\n"
+			   "coalesce:\n"
+			   "  deadline_ms: 1500\n"
+			   "  max_age_s: 0\n"
+			   "  circuit_failures: 7\n"
+			   "  circuit_pause_ms: 250\n"
+			   "  upstreams:\n"
+			   "    - name: one\n"
+			   "      url: https://one.example/api?x=1\n"
+			   "      ca_file: /etc/ca.pem\n"
+			   "      max_in_flight: 12\n"
+			   "      private_network: true\n"
+			   "    - {name: two, url: 'http://[::1]:8080/', private_network: false}\n"
+			   "  methods:\n"
+			   "    - name: median\n"
+			   "      oop_max: median\n"
+			   "      remaining_oop_max: first\n"
+			   "      copay: majority\n"
+			   "      remaining_oop_max_at_most: oop_max\n"
+			   "      copay_at_most: remaining_oop_max\n"
+			   "    - {name: mixed, oop_max: max, remaining_oop_max: min, copay: avg}\n"
+			   "events:\n"
+			   "  entry_window_hours: 168\n";
 
 START_TEST(every_key_is_read)
 {
@@ -157,6 +159,7 @@ START_TEST(every_key_is_read)
 	ck_assert_ptr_null(up[1].ca_file);
 	ck_assert_int_eq(up[1].max_in_flight, 400);
 	ck_assert(!up[1].private_network);
+	ck_assert_int_eq(conf->events.entry_window_hours, 168);
 	conf_close(conf);
 }
 END_TEST
@@ -255,6 +258,15 @@ static const struct {
 	    "f.yaml:1: deadline_ms must be a whole number of 10..60000" },
 	{ "coalesce: {max_age_s: 86401}\n",
 	    "f.yaml:1: max_age_s must be a whole number of 0..86400" },
+	{ "events: {entry_window_hours: -1}\n",
+	    "f.yaml:1: entry_window_hours must be a whole number of 0..876000" },
+	{ "events:\n  entry_window_hours: 876001\n",
+	    "f.yaml:2: entry_window_hours must be a whole number of 0..876000" },
+	{ "events: {entry_window_hours: 1.5}\n",
+	    "f.yaml:1: entry_window_hours must be a whole number of 0..876000" },
+	{ "events: {entry_window_hours: 7d}\n",
+	    "f.yaml:1: entry_window_hours must be a whole number of 0..876000" },
+	{ "events: 168\n", "f.yaml:1: events must be a mapping" },
 	{ "coalesce: {circuit_failures: 0}\n",
 	    "f.yaml:1: circuit_failures must be a whole number of 1..1000" },
 	{ "coalesce: {circuit_pause_ms: 3600001}\n",
@@ -722,6 +734,9 @@ START_TEST(every_key_is_described)
 		"      remaining_oop_max_at_most:",
 		"      copay:           (required)      # ",
 		"      copay_at_most:",
+		"events:                                # ",
+		"  entry_window_hours:  0               # ",
+		"(0..876000)",
 		": oop_max, remaining_oop_max, copay\n",
 	};
 	char *text;
@@ -743,6 +758,24 @@ START_TEST(closing_nothing_is_allowed)
 }
 END_TEST
 
+START_TEST(the_entry_window_goes_from_no_bound_to_a_hundred_years)
+{
+	static const struct {
+		const char *yaml;
+		int64_t hours;
+	} rows[] = { { "events: {}\n", 0 }, { "events: {entry_window_hours: 0}\n", 0 },
+		{ "events:\n  entry_window_hours: 1\n", 1 },
+		{ "events: {entry_window_hours: 876000}\n", 876000 } };
+
+	for (size_t i = 0; i < COUNT(rows); i++) {
+		struct conf *conf = parsed(rows[i].yaml);
+
+		ck_assert_int_eq(conf->events.entry_window_hours, rows[i].hours);
+		conf_close(conf);
+	}
+}
+END_TEST
+
 CHECK_MAIN(conf,
     { an_empty_file_gives_the_defaults_and_demo_upstreams, the_built_in_methods_come_first,
 	every_key_is_read, every_way_of_merging_is_read,
@@ -754,4 +787,4 @@ CHECK_MAIN(conf,
 	what_is_no_yaml_or_several_documents_is_refused,
 	huge_and_deep_input_is_refused_all_the_same, a_file_is_loaded_or_refused_by_name,
 	where_none_is_named_the_file_where_we_stand_is_read_if_it_exists, every_key_is_described,
-	closing_nothing_is_allowed })
+	closing_nothing_is_allowed, the_entry_window_goes_from_no_bound_to_a_hundred_years })

@@ -156,9 +156,74 @@ START_TEST(threads_do_not_see_each_others_errors)
 }
 END_TEST
 
+START_TEST(what_is_saved_can_be_told_by_another_thread)
+{
+	struct err_state state;
+	size_t count;
+
+	(void)fail_field("#/a", "is required");
+	(void)fail_field("limit", "given twice");
+	ck_assert_int_eq(err_pending(), ERR_INPUT);
+	err_save(&state);
+	err_clear();
+	ck_assert_int_eq(err_pending(), OK);
+	err_restore(&state);
+	ck_assert_ptr_nonnull(strstr(err_words(), "2 fields"));
+	ck_assert_str_eq(err_fields(&count)[0].pointer, "#/a");
+	ck_assert_str_eq(err_fields(&count)[1].detail, "given twice");
+	ck_assert_uint_eq(count, 2);
+	ck_assert_int_eq(err_pending(), ERR_INPUT);
+}
+END_TEST
+
+START_TEST(what_is_restored_takes_the_place_of_what_was_there)
+{
+	struct err_state words, nothing;
+	size_t count;
+
+	err_save(&nothing);
+	ck_assert_int_eq(fail(ERR_BUSY, "no room"), ERR_BUSY);
+	err_save(&words);
+	(void)fail_field("#/other", "is required");
+	ck_assert_int_eq(fail(ERR_INTERNAL, "else"), ERR_INTERNAL);
+	err_restore(&words);
+	ck_assert_str_eq(err_words(), "no room");
+	(void)err_fields(&count);
+	ck_assert_uint_eq(count, 0);
+	(void)fail_field("#/more", "is required");
+	ck_assert_int_eq(err_pending(), ERR_INPUT);
+	err_restore(&nothing);
+	ck_assert_str_eq(err_words(), "");
+	ck_assert_int_eq(err_pending(), OK);
+}
+END_TEST
+
+START_TEST(more_fields_than_are_kept_stay_counted_when_saved)
+{
+	struct err_state state;
+	size_t count;
+
+	for (int i = 0; i < ERR_FIELDS_MAX + 5; i++)
+		(void)fail_field("#/a", "%d", i);
+	ck_assert_int_eq(fail(ERR_INPUT, "%0*d", 2 * ERR_WORDS_MAX, 1), ERR_INPUT);
+	err_save(&state);
+	ck_assert_uint_eq(strlen(state.words), ERR_WORDS_MAX - 1);
+	err_clear();
+	err_restore(&state);
+	ck_assert_uint_eq(strlen(err_words()), ERR_WORDS_MAX - 1);
+	ck_assert_str_eq(err_fields(&count)[ERR_FIELDS_MAX - 1].detail, "31");
+	ck_assert_uint_eq(count, ERR_FIELDS_MAX);
+	ck_assert_int_eq(err_pending(), ERR_INPUT);
+	ck_assert_ptr_nonnull(strstr(err_words(), "37 fields"));
+}
+END_TEST
+
 CHECK_MAIN(err,
     { a_failure_is_its_code_and_its_words, new_words_may_be_made_of_the_old_ones,
 	words_beyond_their_bound_are_cut, nothing_is_pending_as_long_as_no_field_is_bad,
 	one_bad_field_is_told_by_name, several_bad_fields_are_told_together_in_their_order,
 	fields_beyond_the_limit_are_counted_but_not_kept, long_pointers_and_details_are_cut,
-	clearing_forgets_words_and_fields, threads_do_not_see_each_others_errors })
+	clearing_forgets_words_and_fields, threads_do_not_see_each_others_errors,
+	what_is_saved_can_be_told_by_another_thread,
+	what_is_restored_takes_the_place_of_what_was_there,
+	more_fields_than_are_kept_stay_counted_when_saved })

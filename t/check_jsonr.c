@@ -562,6 +562,128 @@ START_TEST(objects_of_a_list_are_read_one_by_one)
 }
 END_TEST
 
+#define NO_TIME "must be a string that is a date and time as in RFC 3339"
+#define NO_DATE \
+	"must be a date and time as in RFC 3339, such as 2026-11-21T04:18:58Z, of the years " \
+	"1970..9999"
+
+static const struct {
+	const char *body;
+	int64_t us; /* -77: refused */
+	const char *detail;
+} times[] = {
+	{ "{\"t\":\"1970-01-01T00:00:00Z\"}", 0, NULL },
+	{ "{\"t\":\"2026-11-21T04:18:58.123456Z\"}", INT64_C(1795234738123456), NULL },
+	{ "{\"t\":\"2026-11-21T05:18:58\\u002b01:00\"}", INT64_C(1795234738000000), NULL },
+	{ "{\"t\":\"2026-11-21T04:18:58\"}", INT64_C(1795234738000000), NULL },
+	{ "{}", -77, "is required" },
+	{ "{\"t\":null}", -77, "is required" },
+	{ "{\"t\":1795234738}", -77, NO_TIME },
+	{ "{\"t\":true}", -77, NO_TIME },
+	{ "{\"t\":[\"2026-11-21T04:18:58Z\"]}", -77, NO_TIME },
+	{ "{\"t\":{}}", -77, NO_TIME },
+	{ "{\"t\":\"\"}", -77, NO_DATE },
+	{ "{\"t\":\"2026-11-21\"}", -77, NO_DATE },
+	{ "{\"t\":\"2026-02-29T00:00:00Z\"}", -77, NO_DATE },
+	{ "{\"t\":\"2026-11-21T04:18:58Z \"}", -77, NO_DATE },
+	{ "{\"t\":\"2026-11-21T04:18:58\\u00e5\"}", -77, NO_DATE },
+};
+
+START_TEST(an_instant_is_a_string_of_rfc_3339)
+{
+	for (size_t i = 0; i < COUNT(times); i++) {
+		struct jsonr body = parsed(times[i].body);
+		int64_t us = -77;
+		size_t count;
+		const struct err_field *found;
+
+		jsonr_time(&body, "t", &us);
+		ck_assert_msg(us == times[i].us, "%s: %lld", times[i].body, (long long)us);
+		found = err_fields(&count);
+		ck_assert_uint_eq(count, us == -77);
+		if (count == 1) {
+			ck_assert_str_eq(found[0].pointer, "#/t");
+			ck_assert_str_eq(found[0].detail, times[i].detail);
+		}
+		jsonr_close(&body);
+	}
+}
+END_TEST
+
+static const struct {
+	const char *body;
+	size_t count;
+	int64_t values[4];
+	const char *pointer, *detail; /* of the first bad field */
+} lists[] = {
+	{ "{}", 0, { 0 }, NULL, NULL },
+	{ "{\"l\":null}", 0, { 0 }, NULL, NULL },
+	{ "{\"l\":[]}", 0, { 0 }, NULL, NULL },
+	{ "{\"l\":[7]}", 1, { 7 }, NULL, NULL },
+	{ "{\"l\":[1,5.0,1e1,9]}", 4, { 1, 5, 10, 9 }, NULL, NULL },
+	{ "{\"l\":[3,3,3]}", 3, { 3, 3, 3 }, NULL, NULL },
+	{ "{\"l\":[1,2,3,4,5]}", 0, { 0 }, "#/l", "must be a list of at most 4 numbers" },
+	{ "{\"l\":7}", 0, { 0 }, "#/l", "must be a list of at most 4 numbers" },
+	{ "{\"l\":\"7\"}", 0, { 0 }, "#/l", "must be a list of at most 4 numbers" },
+	{ "{\"l\":{\"0\":7}}", 0, { 0 }, "#/l", "must be a list of at most 4 numbers" },
+	{ "{\"l\":false}", 0, { 0 }, "#/l", "must be a list of at most 4 numbers" },
+	{ "{\"l\":[0]}", 1, { 0 }, "#/l/0", "must be a whole number of 1..10" },
+	{ "{\"l\":[1,11]}", 2, { 0 }, "#/l/1", "must be a whole number of 1..10" },
+	{ "{\"l\":[1,2,1.5]}", 3, { 0 }, "#/l/2", "must be a whole number of 1..10" },
+	{ "{\"l\":[\"1\"]}", 1, { 0 }, "#/l/0", "must be a whole number of 1..10" },
+	{ "{\"l\":[null]}", 1, { 0 }, "#/l/0", "must be a whole number of 1..10" },
+	{ "{\"l\":[1,[2]]}", 2, { 0 }, "#/l/1", "must be a whole number of 1..10" },
+	{ "{\"l\":[1,{}]}", 2, { 0 }, "#/l/1", "must be a whole number of 1..10" },
+};
+
+START_TEST(a_list_of_whole_numbers_is_read_within_its_bounds)
+{
+	for (size_t i = 0; i < COUNT(lists); i++) {
+		struct jsonr body = parsed(lists[i].body);
+		int64_t *values = (int64_t *)&body;
+		size_t count = 77, bad;
+		const struct err_field *found;
+
+		ck_assert_int_eq(jsonr_ints(&body, "l", 1, 10, 4, &values, &count), OK);
+		found = err_fields(&bad);
+		ck_assert_msg(bad == (lists[i].pointer != NULL), "%s", lists[i].body);
+		ck_assert_msg(count == lists[i].count, "%s: %zu", lists[i].body, count);
+		if (bad == 1) {
+			ck_assert_str_eq(found[0].pointer, lists[i].pointer);
+			ck_assert_str_eq(found[0].detail, lists[i].detail);
+		} else if (count > 0) {
+			ck_assert_mem_eq(values, lists[i].values, count * sizeof(values[0]));
+		}
+		free(values);
+		jsonr_close(&body);
+	}
+}
+END_TEST
+
+START_TEST(each_bad_number_of_a_list_is_told_and_a_long_list_is_read_whole)
+{
+	static char text[64 * 1024] = "{\"l\":[";
+	struct jsonr body = parsed("{\"l\":[0,1,-1,2,\"x\"]}");
+	size_t n = strlen(text), count, bad;
+	int64_t *values;
+
+	ck_assert_int_eq(jsonr_ints(&body, "l", 1, 10, 9, &values, &count), OK);
+	ck_assert_str_eq(err_fields(&bad)[1].pointer, "#/l/2");
+	ck_assert_uint_eq(bad, 3);
+	free(values);
+	jsonr_close(&body);
+	for (int i = 1; i <= 10000; i++)
+		n += (size_t)sprintf(text + n, "%s%d", i > 1 ? "," : "", i);
+	(void)sprintf(text + n, "]}");
+	body = parsed(text);
+	ck_assert_int_eq(jsonr_ints(&body, "l", 1, INT64_MAX, 10000, &values, &count), OK);
+	ck_assert_uint_eq(count, 10000);
+	ck_assert_int_eq(values[9999], 10000);
+	free(values);
+	jsonr_close(&body);
+}
+END_TEST
+
 CHECK_MAIN(jsonr,
     { whatever_is_not_rfc_8259_and_unambiguous_is_refused, what_is_rfc_8259_is_accepted,
 	a_body_that_stops_anywhere_is_refused, a_body_that_goes_on_is_refused,
@@ -571,4 +693,6 @@ CHECK_MAIN(jsonr,
 	a_pointer_that_is_too_long_is_cut, a_whole_number_is_read_within_its_bounds,
 	what_is_no_whole_number_or_out_of_bounds_is_a_bad_field,
 	a_string_is_read_within_its_bounds_of_characters, all_bad_members_are_told_at_once,
-	null_is_the_same_as_missing, objects_of_a_list_are_read_one_by_one })
+	null_is_the_same_as_missing, objects_of_a_list_are_read_one_by_one,
+	an_instant_is_a_string_of_rfc_3339, a_list_of_whole_numbers_is_read_within_its_bounds,
+	each_bad_number_of_a_list_is_told_and_a_long_list_is_read_whole })

@@ -627,6 +627,194 @@ START_TEST(a_capture_that_is_not_in_the_template_aborts)
 }
 END_TEST
 
+START_TEST(the_fields_of_conditions_and_retries_are_taken)
+{
+	static const char *const meta[] = { "HTTP_IF_MATCH=\"1-0\"", "HTTP_IF_NONE_MATCH=*",
+		"HTTP_IDEMPOTENCY_KEY=a=b", "HTTP_CONTENT_ENCODING=gzip", "HTTP_IF_MATCHES=x",
+		"IF_MATCH=x", "HTTP_IDEMPOTENCY=x", "CONTENT_ENCODING=x" };
+
+	ck_assert_int_eq(BEGIN("REQUEST_URI=/", (char *)meta[0], (char *)meta[1], (char *)meta[2],
+			     (char *)meta[3], (char *)meta[4], (char *)meta[5], (char *)meta[6],
+			     (char *)meta[7]),
+	    OK);
+	ck_assert_str_eq(req.if_match, "\"1-0\"");
+	ck_assert_str_eq(req.if_none_match, "*");
+	ck_assert_str_eq(req.idempotency_key, "a=b");
+	ck_assert_str_eq(req.content_encoding, "gzip");
+	ck_assert_int_eq(BEGIN("REQUEST_URI=/"), OK);
+	ck_assert_str_eq(req.if_match, "");
+	ck_assert_str_eq(req.if_none_match, "");
+	ck_assert_str_eq(req.idempotency_key, "");
+	ck_assert_str_eq(req.content_encoding, "");
+	ck_assert_uint_eq(req.roles, 0);
+	ck_assert_str_eq(req.who, "");
+}
+END_TEST
+
+static const struct {
+	const char *uri;
+	bool found;
+	int64_t value; /* within 1..1000 */
+	const char *detail; /* of a bad field */
+} numbers[] = {
+	{ "/a", false, 0, NULL },
+	{ "/a?m=5", false, 0, NULL },
+	{ "/a?n=1", true, 1, NULL },
+	{ "/a?n=1000", true, 1000, NULL },
+	{ "/a?n=0001000", true, 1000, NULL },
+	{ "/a?%6e=%31%30", true, 10, NULL },
+	{ "/a?n=0", false, 0, "must be a whole number of 1..1000" },
+	{ "/a?n=1001", false, 0, "must be a whole number of 1..1000" },
+	{ "/a?n=", false, 0, "must be a whole number of 1..1000" },
+	{ "/a?n", false, 0, "must be a whole number of 1..1000" },
+	{ "/a?n=-1", false, 0, "must be a whole number of 1..1000" },
+	{ "/a?n=+1", false, 0, "must be a whole number of 1..1000" },
+	{ "/a?n=%2B1", false, 0, "must be a whole number of 1..1000" },
+	{ "/a?n=5.0", false, 0, "must be a whole number of 1..1000" },
+	{ "/a?n=1e2", false, 0, "must be a whole number of 1..1000" },
+	{ "/a?n=0x10", false, 0, "must be a whole number of 1..1000" },
+	{ "/a?n=%D9%A1", false, 0, "must be a whole number of 1..1000" },
+	{ "/a?n=18446744073709551617", false, 0, "must be a whole number of 1..1000" },
+	{ "/a?n=1&n=1", false, 0, "given twice" },
+};
+
+START_TEST(a_parameter_that_is_a_number_is_read_within_its_bounds)
+{
+	for (size_t i = 0; i < COUNT(numbers); i++) {
+		int64_t value = -77;
+		bool found = !numbers[i].found;
+		size_t count;
+		const struct err_field *fields;
+
+		ck_assert_int_eq(begin_uri(numbers[i].uri), OK);
+		request_param_int(&req, "n", 1, 1000, &value, &found);
+		ck_assert_msg(found == numbers[i].found, "%s", numbers[i].uri);
+		ck_assert_int_eq(value, found ? numbers[i].value : -77);
+		fields = err_fields(&count);
+		ck_assert_msg(count == (numbers[i].detail != NULL), "%s", numbers[i].uri);
+		if (count == 1) {
+			ck_assert_str_eq(fields[0].pointer, "n");
+			ck_assert_str_eq(fields[0].detail, numbers[i].detail);
+		}
+	}
+}
+END_TEST
+
+static const struct {
+	const char *uri;
+	bool found;
+	int64_t us;
+	const char *detail; /* how it begins */
+} instants[] = {
+	{ "/a", false, 0, NULL },
+	{ "/a?t=1970-01-01T00:00:00Z", true, 0, NULL },
+	{ "/a?t=2026-11-21T04:18:58.123456Z", true, INT64_C(1795234738123456), NULL },
+	{ "/a?t=2026-11-21T05:18:58%2B01:00", true, INT64_C(1795234738000000), NULL },
+	{ "/a?t=2026-11-21+04%3A18:58", true, INT64_C(1795234738000000), NULL },
+	{ "/a?t=2026-11-21T05:18:58+01:00", false, 0, "must be a date and time" },
+	{ "/a?t=", false, 0, "must be a date and time" },
+	{ "/a?t", false, 0, "must be a date and time" },
+	{ "/a?t=2026-11-21", false, 0, "must be a date and time" },
+	{ "/a?t=2026-02-29T00:00:00Z", false, 0, "must be a date and time" },
+	{ "/a?t=1795234738", false, 0, "must be a date and time" },
+	{ "/a?t=now", false, 0, "must be a date and time" },
+	{ "/a?t=2026-11-21T04:18:58Z&t=2026-11-21T04:18:58Z", false, 0, "given twice" },
+};
+
+START_TEST(a_parameter_that_is_an_instant_is_read_to_the_microsecond)
+{
+	for (size_t i = 0; i < COUNT(instants); i++) {
+		int64_t us = -77;
+		bool found = !instants[i].found;
+		size_t count;
+		const struct err_field *fields;
+
+		ck_assert_int_eq(begin_uri(instants[i].uri), OK);
+		request_param_time(&req, "t", &us, &found);
+		ck_assert_msg(found == instants[i].found, "%s", instants[i].uri);
+		ck_assert_int_eq(us, found ? instants[i].us : -77);
+		fields = err_fields(&count);
+		ck_assert_msg(count == (instants[i].detail != NULL), "%s", instants[i].uri);
+		if (count == 1) {
+			ck_assert_str_eq(fields[0].pointer, "t");
+			ck_assert_ptr_eq(
+			    strstr(fields[0].detail, instants[i].detail), fields[0].detail);
+		}
+	}
+}
+END_TEST
+
+static const struct {
+	const char *segment;
+	int64_t id; /* 0: none */
+} ids[] = { { "1", 1 }, { "42", 42 }, { "9223372036854775807", INT64_MAX }, { "0", 0 },
+	{ "9223372036854775808", 0 }, { "18446744073709551617", 0 }, { "-1", 0 }, { "+1", 0 },
+	{ "1.0", 0 }, { "1e3", 0 }, { "0x1", 0 }, { "%201", 0 }, { "1%20", 0 }, { "1%0A", 0 },
+	{ "one", 0 }, { "1a", 0 }, { "%D9%A1", 0 } };
+
+START_TEST(a_capture_is_an_id_or_there_is_nothing)
+{
+	for (size_t i = 0; i < COUNT(ids); i++) {
+		char uri[64];
+		int64_t id = -77;
+		size_t count;
+
+		(void)snprintf(uri, sizeof(uri), "/a/%s", ids[i].segment);
+		ck_assert_int_eq(begin_uri(uri), OK);
+		req.captures[0] = (struct request_param){ { "id}", 2 }, req.segments[1] };
+		req.capture_count = 1;
+		ck_assert_msg(request_id(&req, "id", &id) == (ids[i].id > 0 ? OK : ERR_NOT_FOUND),
+		    "%s", ids[i].segment);
+		if (ids[i].id > 0)
+			ck_assert_int_eq(id, ids[i].id);
+		(void)err_fields(&count);
+		ck_assert_uint_eq(count, 0);
+	}
+}
+END_TEST
+
+static const struct {
+	const char *type, *encoding;
+	bool is;
+} types[] = {
+	{ "application/json", "", true },
+	{ "Application/JSON", "", true },
+	{ "application/json;charset=utf-8", "", true },
+	{ "application/json ; charset=utf-8", "", true },
+	{ "application/json\t; x=\"a;b\"", "", true },
+	{ "application/json", "identity", true },
+	{ "application/json", "Identity", true },
+	{ "application/json", "gzip", false },
+	{ "application/json", "identity, gzip", false },
+	{ "", "", false },
+	{ ";", "", false },
+	{ " application/json", "", false },
+	{ "application/json,text/csv", "", false },
+	{ "application/jso", "", false },
+	{ "application/jsonx", "", false },
+	{ "application/json+x", "", false },
+	{ "application/problem+json", "", false },
+	{ "application/*", "", false },
+	{ "*/*", "", false },
+	{ "text/json", "", false },
+	{ "application/x-ndjson", "", false },
+};
+
+START_TEST(a_body_is_of_the_type_it_says_unless_it_is_encoded)
+{
+	for (size_t i = 0; i < COUNT(types); i++) {
+		char type[128], encoding[64];
+
+		(void)snprintf(type, sizeof(type), "CONTENT_TYPE=%s", types[i].type);
+		(void)snprintf(
+		    encoding, sizeof(encoding), "HTTP_CONTENT_ENCODING=%s", types[i].encoding);
+		ck_assert_int_eq(BEGIN("REQUEST_URI=/", type, encoding), OK);
+		ck_assert_msg(request_is(&req, "application/json") == types[i].is, "%s %s",
+		    types[i].type, types[i].encoding);
+	}
+}
+END_TEST
+
 CHECK_MAIN(request,
     { the_meta_variables_are_taken_and_others_ignored,
 	what_is_missing_is_empty_and_the_request_can_still_be_answered,
@@ -643,4 +831,9 @@ CHECK_MAIN(request,
 	a_body_over_its_limit_is_refused_before_anything_is_read,
 	a_body_that_stops_early_is_refused, a_body_is_read_piece_by_piece,
 	what_is_left_of_a_body_is_drained_up_to_a_megabyte, a_capture_is_found_by_its_name,
-	a_capture_that_is_not_in_the_template_aborts })
+	a_capture_that_is_not_in_the_template_aborts,
+	the_fields_of_conditions_and_retries_are_taken,
+	a_parameter_that_is_a_number_is_read_within_its_bounds,
+	a_parameter_that_is_an_instant_is_read_to_the_microsecond,
+	a_capture_is_an_id_or_there_is_nothing,
+	a_body_is_of_the_type_it_says_unless_it_is_encoded })

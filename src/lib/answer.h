@@ -40,7 +40,7 @@ struct answer {
 	size_t n, room;
 };
 
-/* Takes the Idempotency-Key of a POST: ERR_INPUT if it is no 1..128 printable ASCII characters.  The
+/* Takes the Idempotency-Key of a POST: ERR_INPUT if it is no 1..128 printable ASCII characters. The
  * request's method and path are in the digest, its body is added by answer_digest(), all at once or
  * piece by piece. */
 enum err answer_open(const struct request *req, struct answer *a) MUST_CHECK;

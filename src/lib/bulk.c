@@ -114,7 +114,7 @@ refuse_line(struct bulk *bulk, size_t known, enum err err)
 }
 
 static enum err
-parse_line(const struct bulk *bulk, const char *s, size_t n, struct entry *entry)
+parse_line(const char *s, size_t n, struct entry *entry)
 {
 	struct jsonr body;
 	enum err err = jsonr_parse(s, n, &body);
@@ -125,8 +125,6 @@ parse_line(const struct bulk *bulk, const char *s, size_t n, struct entry *entry
 	jsonr_int(&body, "caregiver_id", 1, INT64_MAX, &entry->caregiver_id);
 	jsonr_time(&body, "start_time", &entry->start_time_us);
 	jsonr_close(&body);
-	if (entry->start_time_us < bulk->earliest_us)
-		return fail_field("#/start_time", "is before the entry window");
 	return OK;
 }
 
@@ -134,7 +132,7 @@ parse_line(const struct bulk *bulk, const char *s, size_t n, struct entry *entry
 static enum err
 take_line(struct bulk *bulk, const char *s, size_t n)
 {
-	struct entry entry = { .line = bulk->line, .start_time_us = INT64_MAX };
+	struct entry entry = { .line = bulk->line };
 	size_t known, count;
 	enum err err;
 
@@ -143,7 +141,7 @@ take_line(struct bulk *bulk, const char *s, size_t n)
 	if (n == 0)
 		return OK;
 	(void)err_fields(&known);
-	err = parse_line(bulk, s, n, &entry);
+	err = parse_line(s, n, &entry);
 	(void)err_fields(&count);
 	if (err == ERR_BUSY)
 		return err;
@@ -224,6 +222,7 @@ struct price {
 struct writing {
 	struct db *db;
 	const struct ledger_actor *actor;
+	int64_t earliest_us;
 	int bad_lines;
 	size_t sum_count;
 	struct ledger_sum sums[BATCH]; /* of one event each */
@@ -309,19 +308,27 @@ insert(struct writing *w, const struct entry *entry, int64_t amount)
 }
 
 static enum err
+refuse_entry(struct writing *w, const struct entry *entry, const char *pointer, const char *why)
+{
+	w->bad_lines++;
+	return fail_field(pointer, "line %lld: %s", (long long)entry->line, why);
+}
+
+static enum err
 write_entry(struct writing *w, const struct entry *entry)
 {
 	int64_t amount;
 	bool found;
-	enum err err = find_amount(w, entry, &amount, &found);
+	enum err err;
 
-	if (err != OK)
+	/* Not while the lines are read: a retry of what was done within the window may come after
+	 * it. */
+	if (entry->start_time_us < w->earliest_us)
+		return refuse_entry(w, entry, "#/start_time", "is before the entry window");
+	if ((err = find_amount(w, entry, &amount, &found)) != OK)
 		return err;
-	if (!found) {
-		w->bad_lines++;
-		return fail_field(
-		    "#/type_id", "line %lld: there is no such type", (long long)entry->line);
-	}
+	if (!found)
+		return refuse_entry(w, entry, "#/type_id", "there is no such type");
 	/* Once a line is bad, only further bad ones matter. */
 	return w->bad_lines > 0 ? OK : insert(w, entry, amount);
 }
@@ -358,6 +365,7 @@ bulk_write(struct bulk *bulk, struct db *db, const struct ledger_actor *actor,
 		return fail(ERR_BUSY, "no memory for an import");
 	w->db = db;
 	w->actor = actor;
+	w->earliest_us = bulk->earliest_us;
 	err = write_all(w, bulk, told, ctx);
 	free(w);
 	return err;

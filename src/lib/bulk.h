@@ -41,7 +41,8 @@ enum err bulk_put(struct bulk *bulk, int64_t type_id, int64_t caregiver_id, int6
 int64_t bulk_count(const struct bulk *bulk);
 
 /* Within a transaction: all events.  May be called again after a rollback.  TOLD, if not NULL, gets
- * how many are written, now and then.  Lines with unknown types are bad fields and ERR_INPUT. */
+ * how many are written, now and then.  Lines with unknown types, or before EARLIEST_US, are bad
+ * fields and ERR_INPUT. */
 enum err bulk_write(struct bulk *bulk, struct db *db, const struct ledger_actor *actor,
     void (*told)(void *ctx, int64_t written), void *ctx) MUST_CHECK;
 

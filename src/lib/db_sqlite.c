@@ -161,6 +161,7 @@ static const struct setting common_settings[] = {
 	{ "mmap_size", "0", "0" },
 	{ "temp_store", "MEMORY", "2" },
 	{ "secure_delete", "ON", "1" },
+	{ "recursive_triggers", "ON", "1" }, /* or INSERT OR REPLACE deletes unseen by them */
 	{ "wal_autocheckpoint", "0", "0" }, /* we say when */
 	{ 0 },
 };

@@ -157,17 +157,13 @@ enum err
 tariff_change(struct db *db, const struct ledger_actor *actor, struct tariff_type *type,
     int64_t amount_in_cents, int64_t valid_from_us)
 {
-	struct tariff_price then;
-	bool found;
 	enum err err = rename_type(db, type);
 
+	/* Also where that is in force then anyway: it stays so if another price is set before it.
+	 */
 	if (err == OK)
-		err = tariff_price_at(db, type->id, valid_from_us, &then, &found);
+		err = add_price(db, type->id, valid_from_us, amount_in_cents, actor->now_us);
 	if (err != OK)
-		return err;
-	/* A price that is in force then anyway adds nothing to the history. */
-	if (then.amount_in_cents != amount_in_cents &&
-	    (err = add_price(db, type->id, valid_from_us, amount_in_cents, actor->now_us)) != OK)
 		return err;
 	err = audit_price(db, actor, "type changed", type->id, amount_in_cents, valid_from_us);
 	return err != OK ? err : tariff_get(db, type->id, actor->now_us, type);

@@ -2,15 +2,14 @@
 imports, and clients that break off.  What is in the file is looked at, too."""
 import contextlib
 import json
-import os
 import random
 import socket
 import time
 
 import harness
-from harness import Broken, at_once, wait_for
+from harness import at_once, wait_for
 from ledger import (AMOUNT_MAX, Client, ID_MAX, JSON, LINES, LedgerCase, database, event, everything,
-                    fresh, lines, micros, miscounted, next_page, pages, send, time_text)
+                    fresh, lines, micros, next_page, pages, send, time_text)
 
 RACERS = 64
 MANY = 100000

@@ -27,6 +27,7 @@ BUILD = os.environ.get("CAREDESK_BUILD", os.getcwd())
 SOURCE = os.environ.get("CAREDESK_SOURCE", os.path.join(os.path.dirname(__file__), "../.."))
 LONG = 20  # seconds: how long anything is waited for that ought to come at once
 ROOT = os.geteuid() == 0
+PROGRAMS = ("coalesce", "events", "health", "report")
 
 
 def program(name):

@@ -333,8 +333,8 @@ class Stopping(Case):
                 note(f"{number.name}: {took:.2f} s")
                 self.assertLess(took, STOP_WITHIN)
                 self.assertEqual({line["program"] for line in service.events("stopped")},
-                                 {"coalesce", "health"})
-                for name in ("coalesce", "health", "http"):
+                                 set(harness.PROGRAMS))
+                for name in (*harness.PROGRAMS, "http"):
                     with socket.socket(socket.AF_UNIX) as probe:
                         path = os.path.join(service.data, f"run/{name}.sock")
                         self.assertNotEqual(probe.connect_ex(path), 0, name)
@@ -442,21 +442,21 @@ class Killing(Case):
         return time.monotonic() - began
 
     def test_each_program_is_back_at_once(self):
-        for name in ("coalesce", "health"):
+        for name in harness.PROGRAMS:
             for number in (signal.SIGKILL, signal.SIGABRT, signal.SIGTERM):
                 with self.subTest(name=name, number=number):
                     took = self.kill(name, number)
                     note(f"{name}, {number.name}: back after {took:.3f} s")
 
     def test_ten_kills_in_a_row_are_survived(self):
-        for name in ("coalesce", "health"):
+        for name in harness.PROGRAMS:
             longest = max(self.kill(name) for _ in range(10))
             note(f"{name}: back after {longest:.3f} s at the most")
         self.assertEqual(self.service.get("/healthz").status, 200)
         self.assertIsNone(self.service.process.poll())
 
     def test_a_watcher_that_is_killed_is_replaced_with_its_program(self):
-        for name in ("coalesce", "health"):
+        for name in harness.PROGRAMS:
             watcher = harness.process(self.service.pid(name)).parent
             self.assertEqual(harness.process(watcher).name, "multiwatch")
             os.kill(watcher, signal.SIGKILL)
@@ -577,7 +577,7 @@ class AsRoot(Case):
 
     def test_neither_programs_nor_workers_are_root(self):
         user = str(pwd.getpwnam("www-data").pw_uid)
-        for pid in self.service.pids("coalesce") + self.service.pids("health") + \
+        for pid in [pid for name in harness.PROGRAMS for pid in self.service.pids(name)] + \
                 self.service.workers():
             self.assertEqual(self.uids(pid), {user})
 
@@ -591,7 +591,7 @@ class AsRoot(Case):
                     self.assertEqual(stat.S_IMODE(mode) & 0o002, 0, f"{name} {oct(mode)}")
 
     def test_a_program_killed_there_comes_back(self):
-        for name in ("coalesce", "health"):
+        for name in harness.PROGRAMS:
             pid = self.service.pid(name)
             os.kill(pid, signal.SIGKILL)
             wait_for(lambda: harness.process(pid) is None, "its end")
@@ -609,16 +609,16 @@ class Programs(Case):
                               env={"PATH": os.environ["PATH"]})
 
     def test_each_tells_its_routes_version_and_usage(self):
-        for name in ("coalesce", "health"):
+        for name in harness.PROGRAMS:
             routes = self.run_program(name, "--routes")
             self.assertEqual((routes.returncode, routes.stderr), (0, ""))
             for line in routes.stdout.splitlines():
-                self.assertRegex(line, r"^GET /[a-z{}/]+ [a-z,]+$")
+                self.assertRegex(line, r"^(GET|POST|PUT|DELETE) /[a-z{}/]+ [a-z,]+$")
             self.assertRegex(self.run_program(name, "--version").stdout, rf"\A{name} \d")
             self.assertIn("--routes", self.run_program(name, "--help").stdout)
 
     def test_unknown_options_are_refused(self):
-        for name in ("coalesce", "health"):
+        for name in harness.PROGRAMS:
             done = self.run_program(name, "--nope")
             self.assertEqual((done.returncode, done.stdout), (1, ""))
             self.assertIn("Usage:", done.stderr)

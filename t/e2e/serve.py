@@ -414,7 +414,7 @@ class Strangers(SocketCase):
         return said
 
     def test_the_sockets_are_out_of_reach(self):
-        for name in ("coalesce", "health", "http"):
+        for name in (*harness.PROGRAMS, "http"):
             path = os.path.join(self.service.data, f"run/{name}.sock")
             self.assertEqual(self.as_stranger(path), "EACCES")
 
