@@ -273,6 +273,9 @@ settle(struct db *db, enum db_mode mode)
 		return err;
 	if (mode == DB_READ)
 		return set_all(db, reader_settings);
+	/* SQLite makes do with reading, and would stay at that. */
+	if (sqlite3_db_readonly(db->handle, "main") != 0)
+		return failed(db, SQLITE_READONLY, "opening to write");
 	(void)sqlite3_wal_hook(db->handle, count_log, db);
 	return set_all(db, writer_settings);
 }

@@ -10,13 +10,24 @@ import harness
 from harness import Case, REQUEST_MEMBERS, caredesk, routes, wait_for
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
-ALLOW = "GET, HEAD, OPTIONS"
+
+PROGRAMS = ("coalesce", "events", "health", "report")
+METHODS = ("GET", "POST", "PUT", "DELETE")  # those that routes may have
 
 # A target for each route of the programs, by its template.
 EXAMPLES = {
     "/api/coalescence/{method}": "/api/coalescence/default?member_id=1",
+    "/events": "/events",
+    "/events/{id}": "/events/1",
+    "/events/{id}/reimburse": "/events/1/reimburse",
+    "/events/types": "/events/types",
+    "/events/types/{id}": "/events/types/1",
+    "/events/types/{id}/prices": "/events/types/1/prices",
+    "/events/report": "/events/report",
     "/healthz/coalesce": "/healthz/coalesce",
+    "/healthz/events": "/healthz/events",
     "/healthz/health": "/healthz/health",
+    "/healthz/report": "/healthz/report",
     "/healthz": "/healthz",
 }
 OWN = ["/ping", "/problems/not-found"]  # nginx's
@@ -32,11 +43,39 @@ def responses(data):
 
 
 class Methods(Case):
+    @classmethod
+    def setUpClass(cls):
+        """With a type 1 and an event 1."""
+        super().setUpClass()
+        for target, value in (("/events/types", {"name": "a", "amount_in_cents": 1}),
+                              ("/events", {"type_id": 1, "caregiver_id": 1,
+                                           "start_time": "2017-01-02T03:04:05Z"})):
+            made = cls.service.ask(target, "POST", {"Content-Type": "application/json"},
+                                   json.dumps(value).encode())
+            assert (made.status, made.json["id"]) == (201, 1), made
+
+    def methods(self):
+        """Each target with the methods that its routes have."""
+        found = {target: {"GET"} for target in OWN}
+        listed = routes(*PROGRAMS)
+        self.assertEqual({path for _, path in listed}, set(EXAMPLES))
+        for method, path in listed:
+            self.assertIn(method, METHODS)
+            found.setdefault(EXAMPLES[path], set()).add(method)
+        return found
+
     def targets(self):
-        found = routes("coalesce", "health")
-        self.assertEqual({path for _, path in found}, set(EXAMPLES))
-        self.assertEqual({method for method, _ in found}, {"GET"})
-        return [EXAMPLES[path] for _, path in found] + OWN
+        """Those that can be read."""
+        return [target for target, methods in self.methods().items() if "GET" in methods]
+
+    def allowed(self):
+        """Each target with what its Allow must be."""
+        return {target: methods | {"OPTIONS"} | ({"HEAD"} if "GET" in methods else set())
+                for target, methods in self.methods().items()}
+
+    def assertAllow(self, reply, methods):
+        found = reply.field("Allow").split(", ")
+        self.assertEqual((set(found), len(found)), (methods, len(methods)))
 
     def ask(self, target, method, fields=(), body=None):
         return self.service.ask(target, method, fields, body)
@@ -64,34 +103,50 @@ class Methods(Case):
                     self.assertEqual(head.field("Content-Length"), str(len(get.body)))
 
     def test_nothing_follows_the_answer_to_a_head(self):
-        for target in self.targets() + ["/nope", "/api/coalescence/nope"]:
+        for target in [*self.methods(), "/nope", "/api/coalescence/nope", "/events/99"]:
             with self.subTest(target), self.service.connect() as connection:
                 connection.ask(target, "HEAD")
                 self.assertEqual(connection.ask("/ping").body, b'{"message":"pong"}')
 
     def test_options_names_the_methods(self):
-        for target in self.targets():
-            with self.subTest(target):
-                reply = self.ask(target, "OPTIONS")
-                self.assertEqual((reply.status, reply.body), (204, b""), reply)
-                self.assertEqual(reply.field("Allow"), ALLOW)
-                self.assertCommon(reply)
+        for target, methods in self.allowed().items():
+            for form in (target, target + "/" if "?" not in target else target):
+                with self.subTest(form):
+                    reply = self.ask(form, "OPTIONS")
+                    self.assertEqual((reply.status, reply.body), (204, b""), reply)
+                    self.assertAllow(reply, methods)
+                    self.assertCommon(reply)
 
     def test_other_methods_are_405_with_allow(self):
-        for target in self.targets():
-            for method in ("POST", "PUT", "DELETE", "PATCH", "TRACE", "CONNECTED", "GETS"):
+        for target, methods in self.allowed().items():
+            for method in ("GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "TRACE", "CONNECTED",
+                           "GETS"):
+                if method in methods:
+                    continue
                 with self.subTest(target=target, method=method):
                     reply = self.ask(target, method)
-                    self.assertProblem(reply, 405, "method-not-allowed")
-                    self.assertEqual(reply.field("Allow"), ALLOW)
+                    if method == "HEAD":
+                        self.assertEqual(reply.status, 405)
+                    else:
+                        self.assertProblem(reply, 405, "method-not-allowed")
+                    self.assertAllow(reply, methods)
+
+    def test_the_methods_of_a_route_are_never_405(self):
+        for target, methods in self.methods().items():
+            for method in sorted(methods - {"DELETE"}):
+                with self.subTest(target=target, method=method):
+                    self.assertIn(self.ask(target, method).status, (200, 400, 409, 415))
+        for target in ("/events/999", "/events/types/999"):
+            self.assertProblem(self.ask(target, "DELETE"), 404, "not-found")
 
     def test_a_body_that_nobody_reads_does_no_harm(self):
         body = b"GET /smuggled HTTP/1.1\r\nHost: localhost\r\n\r\n" * 1000
         for target in self.targets():
-            for method in ("POST", "GET"):
+            for method in ("POST", "GET", "PUT", "PATCH"):
                 with self.subTest(target=target, method=method), \
                         self.service.connect() as connection:
-                    self.assertIn(connection.ask(target, method, body=body).status, (200, 405))
+                    self.assertIn(connection.ask(target, method, body=body).status,
+                                  (200, 405, 415))
                     with contextlib.suppress(harness.Broken, ConnectionError):
                         self.assertEqual(connection.ask("/ping").body, b'{"message":"pong"}')
         self.assertEqual([line for line in self.service.access_log
@@ -111,16 +166,22 @@ class Methods(Case):
                        "/healthzz", "/api", "/api/", "/api/coalescence", "/api/coalescence/",
                        "/api/coalescence/default/x?member_id=1", "/api/coalescencex/default",
                        "/problems", "/problems/", "/docs/nope", "/.problem/404", "/.problem/200",
-                       "/favicon.ico", "/nginx.conf", "/run/lock", "/PING"):
+                       "/favicon.ico", "/nginx.conf", "/run/lock", "/PING", "/event", "/eventsx",
+                       "/events/1/x", "/events/1/reimburse/x", "/events/types/1/x",
+                       "/events/types/1/prices/x", "/events/report/x", "/reports", "/Events",
+                       "/.import/events", "/.import", "/db/events.db", "/healthz/events/x"):
             for method in ("GET", "POST", "DELETE"):
                 with self.subTest(target=target, method=method):
                     self.assertProblem(self.ask(target, method), 404, "not-found")
 
     def test_accept_is_obeyed_where_there_is_json(self):
-        for target in ("/api/coalescence/default?member_id=1", "/healthz", "/healthz/coalesce"):
-            self.assertProblem(self.get(target, Accept="text/html"), 406, "not-acceptable")
-            for accept in ("*/*", "application/json", "text/html, */*;q=0.5"):
-                self.assertEqual(self.get(target, Accept=accept).status, 200)
+        for target in self.targets():
+            if target in OWN:
+                continue
+            with self.subTest(target):
+                self.assertProblem(self.get(target, Accept="text/html"), 406, "not-acceptable")
+                for accept in ("*/*", "application/json", "text/html, */*;q=0.5"):
+                    self.assertEqual(self.get(target, Accept=accept).status, 200)
 
 
 class Problems(Case):

@@ -201,10 +201,12 @@ class LedgerCase(Case):
 
     @classmethod
     def kill(cls, name):
-        """kill -9; what watches it starts it anew."""
+        """kill -9; what watches it starts it anew, and nginx forgets the connections it had."""
         pid = cls.service.pid(name)
         os.kill(pid, signal.SIGKILL)
         wait_for(lambda: harness.process(pid) is None, f"{name} is dead")
+        wait_for(lambda: cls.service.get(f"/healthz/{name}").status in (200, 503),
+                 f"{name} is there again")
 
     def send(self, method, target, value=None, **more):
         return send(self.service, method, target, value, **more)
