@@ -125,12 +125,11 @@ START_TEST(every_month_begins_with_its_first_instant_and_ends_before_the_next)
 		int64_t start_us = clock_month_start(month);
 		int64_t next_us = clock_month_start(month + 1);
 
-		ck_assert_msg(start_us == first_of(month), "%lld: %lld", (long long)month,
-		    (long long)start_us);
-		ck_assert_int_eq(clock_month(start_us), month);
-		ck_assert_int_eq(clock_month(start_us + 1), month);
-		ck_assert_int_eq(clock_month((start_us + next_us) / 2), month);
-		ck_assert_int_eq(clock_month(next_us - 1), month);
+		ck_assert_msg(start_us == first_of(month) && clock_month(start_us) == month &&
+			clock_month(start_us + 1) == month &&
+			clock_month((start_us + next_us) / 2) == month &&
+			clock_month(next_us - 1) == month,
+		    "%lld: %lld", (long long)month, (long long)start_us);
 	}
 	ck_assert_int_eq(clock_month_start(CLOCK_MONTH_MIN), 0);
 	ck_assert_int_eq(clock_month_start(CLOCK_MONTH_MAX + 1), CLOCK_END_US);

@@ -33,7 +33,8 @@ answer_open(const struct request *req, struct answer *a)
 				   "Idempotency-Key", "must be printable ASCII without spaces"),
 			       err_pending();
 	digest_begin(&a->digesting);
-	/* With their NULs, so that no two requests run into one another. */
+	/* With their NULs and their number, so that no two requests run into one another. */
+	digest_add(&a->digesting, &req->segment_count, sizeof(req->segment_count));
 	digest_add(&a->digesting, req->method_name, strlen(req->method_name) + 1);
 	for (size_t i = 0; i < req->segment_count; i++)
 		digest_add(&a->digesting, req->segments[i].s, req->segments[i].n + 1);

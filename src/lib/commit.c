@@ -93,6 +93,7 @@ run_changes(struct db *db, struct change *batch, bool *again)
 			refuse(change, own);
 			*again = db_changes(db) != before;
 		}
+		err_clear(); /* what it said is for nobody else */
 		/* Without its transaction, what comes next would be committed piece by piece. */
 		if (!db_in_transaction(db))
 			err = fail(ERR_BUSY, "the storage cannot be used now");

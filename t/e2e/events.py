@@ -8,8 +8,8 @@ import time
 
 import harness
 from harness import at_once, wait_for
-from ledger import (AMOUNT_MAX, Client, ID_MAX, JSON, LINES, LedgerCase, database, event, everything,
-                    fresh, lines, micros, next_page, pages, send, time_text)
+from ledger import (AMOUNT_MAX, Client, ID_MAX, JSON, LINES, LedgerCase, database, event,
+                    everything, fresh, lines, micros, next_page, pages, send, time_text)
 
 RACERS = 64
 MANY = 100000
@@ -224,7 +224,8 @@ class Prices(LedgerCase):
         self.set_price(type_id, 200, valid_from="2018-01-01T01:00:00+01:00")
         found = self.get(f"/events/types/{type_id}/prices").json
         self.assertEqual([(one["amount_in_cents"], one["valid_from"]) for one in found],
-                         [(300, "2019-01-01T00:00:00.000000Z"), (200, "2018-01-01T00:00:00.000000Z"),
+                         [(300, "2019-01-01T00:00:00.000000Z"),
+                          (200, "2018-01-01T00:00:00.000000Z"),
                           (100, "1970-01-01T00:00:00.000000Z")])
 
     def test_an_import_is_paid_likewise(self):
@@ -453,8 +454,9 @@ class Lists(LedgerCase):
         base = micros("2017-05-30T23:59:59.999999")
         choose = random.Random(5)
         for _ in range(60):
-            post("/events", event(choose.choice(cls.types), choose.choice((3, 5, ID_MAX)), time_text(
-                base + choose.choice((0, 1, 2, DAY_US, DAY_US + 1, 40 * DAY_US)))))
+            start = base + choose.choice((0, 1, 2, DAY_US, DAY_US + 1, 40 * DAY_US))
+            post("/events", event(choose.choice(cls.types), choose.choice((3, 5, ID_MAX)),
+                                  time_text(start)))
         for number in choose.sample(range(1, 61), 20):
             send(cls.service, "POST", f"/events/{number}/reimburse")
         send(cls.service, "DELETE", "/events/" + str(next(
@@ -527,8 +529,8 @@ class Lists(LedgerCase):
         answer = self.get(self.target({"caregiver_id": 5, "reimbursed": "false",
                                        "min_time": "2017-05-01T00:00:00%2B00:00"}, limit=3))
         target = next_page(answer)
-        for part in ("caregiver_id=5", "reimbursed=false", "min_time=2017-05-01T00:00:00", "limit=3",
-                     "cursor="):
+        for part in ("caregiver_id=5", "reimbursed=false", "min_time=2017-05-01T00:00:00",
+                     "limit=3", "cursor="):
             self.assertIn(part, target)
 
     def test_a_limit_is_1_to_1000_and_100_if_it_is_not_given(self):
@@ -545,7 +547,8 @@ class Lists(LedgerCase):
 
     def test_a_cursor_is_one_that_a_link_gave(self):
         for target in ("/events", "/events/types"):
-            for cursor in ("", "x", "azA=", "2", "%27", "a" * 500, "azk5OTk5OTk5OTk5OTk5OTk5OTk5OTk"):
+            for cursor in ("", "x", "azA=", "2", "%27", "a" * 500,
+                           "azk5OTk5OTk5OTk5OTk5OTk5OTk5OTk"):
                 with self.subTest(target=target, cursor=cursor):
                     self.assertRefused(self.get(f"{target}?cursor={cursor}"), "cursor")
 
@@ -604,7 +607,8 @@ class Conditions(LedgerCase):
     def test_a_get_with_the_tag_it_gave_is_304(self):
         for target in self.targets:
             etag = self.get(target).field("ETag")
-            for tags in (etag, "*", f'"x", {etag}', f"W/{etag}", f'{etag},"y"', f'W/"x" , W/{etag}'):
+            for tags in (etag, "*", f'"x", {etag}', f"W/{etag}", f'{etag},"y"',
+                         f'W/"x" , W/{etag}'):
                 for method in ("GET", "HEAD"):
                     with self.subTest(target=target, tags=tags, method=method):
                         answer = self.send(method, target, If_None_Match=tags)
@@ -633,7 +637,8 @@ class Conditions(LedgerCase):
                             self.get(f"/events/{other}").field("ETag"))
 
     def change(self, **fields):
-        return self.send("PUT", self.targets[0], {"name": fresh(), "amount_in_cents": 777}, **fields)
+        return self.send("PUT", self.targets[0], {"name": fresh(), "amount_in_cents": 777},
+                         **fields)
 
     def test_a_change_with_the_tag_is_made_and_answered_as_made(self):
         """nginx knows If-Match, too, and would find it wrong once the tag has changed."""
@@ -695,9 +700,9 @@ class Conditions(LedgerCase):
 
 def same(one, other):
     """Whether a retry was answered as the first time."""
-    return all((a.status, a.body, a.field("Location"), a.field("ETag"), a.field("Content-Type")) ==
-               (one.status, one.body, one.field("Location"), one.field("ETag"),
-                one.field("Content-Type")) for a in (other,))
+    told = lambda answer: (answer.status, answer.body, *map(
+        answer.field, ("Location", "ETag", "Content-Type")))
+    return told(one) == told(other)
 
 
 class Retries(LedgerCase):
@@ -788,9 +793,8 @@ class Retries(LedgerCase):
         self.made("/events", event(self.type_id), Idempotency_Key=self.key)
 
     def test_a_key_is_1_to_128_printable_characters(self):
-        for key in ("!", "~", 128 * "k", '{"a":1}', "ä"[:0] + "a,b;c=d"):
-            self.made("/events", event(self.type_id), Idempotency_Key=key + self.key[len(key):]
-                      if len(key) < 128 else key)
+        for key in ("!", "~", 128 * "k", '{"a":1}', "a,b;c=d"):
+            self.made("/events", event(self.type_id), Idempotency_Key=key)
         made = self.make_event(self.type_id)["id"]
         for key in (129 * "k", 4000 * "k", "a b", "a\tb", "å", "\x7f"):
             for answer in (self.send("POST", "/events", event(self.type_id), Idempotency_Key=key),
@@ -1006,7 +1010,8 @@ class Imports(LedgerCase):
         before = self.count()
         for body in (b"", b"\n", b"\n\n \r\n"):
             answer = self.load(body)
-            self.assertIn((answer.status, answer.body), ((201, b'{"created":0}'), (400, answer.body)))
+            self.assertIn((answer.status, answer.body), ((201, b'{"created":0}'),
+                                                         (400, answer.body)))
         self.assertEqual(self.count(), before)
 
     def test_the_type_may_have_parameters_and_any_case(self):
@@ -1020,7 +1025,8 @@ class Imports(LedgerCase):
         good = json.dumps(event(self.type_id, 500))
         table = {
             "{": "#", "[]": "#", "x": "#", "null": "#", good + good: "#", good[:-1]: "#",
-            good.replace("500", "0"): "#/caregiver_id", good.replace("500", '"1"'): "#/caregiver_id",
+            good.replace("500", "0"): "#/caregiver_id",
+            good.replace("500", '"1"'): "#/caregiver_id",
             good.replace("500", str(2**63)): "#/caregiver_id",
             json.dumps(event("1", 500)): "#/type_id", json.dumps(event(0, 500)): "#/type_id",
             json.dumps(event(999999, 500)): "#/type_id",
@@ -1077,8 +1083,8 @@ class Imports(LedgerCase):
         for target in ("/events/types", "/events/1/reimburse", "/events/report", "/ping",
                        "/.import/events"):
             with self.subTest(target), self.service.connect() as connection:
-                connection.send(f"POST {target} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {LINES}"
-                                f"\r\nContent-Length: {len(body)}\r\n\r\n".encode())
+                connection.send(f"POST {target} HTTP/1.1\r\nHost: localhost\r\nContent-Type: "
+                                f"{LINES}\r\nContent-Length: {len(body)}\r\n\r\n".encode())
                 answer = connection.receive("POST")
                 self.assertIn(answer.status, (404, 413), answer)
                 self.assertProblem(answer, answer.status)
@@ -1160,7 +1166,8 @@ class BrokenClients(LedgerCase):
 
     def test_a_retry_after_leaving_finds_what_was_done(self):
         for i in range(20):
-            key, body = f"left-{self.type_id}-{i}", json.dumps(event(self.type_id, 3000 + i)).encode()
+            key = f"left-{self.type_id}-{i}"
+            body = json.dumps(event(self.type_id, 3000 + i)).encode()
             with self.service.connect() as connection:
                 connection.send(self.head(len(body)).replace(
                     b"\r\n\r\n", f"\r\nIdempotency-Key: {key}\r\n\r\n".encode()) + body)

@@ -161,8 +161,8 @@ _COUNTED = """
         sum(iif(reimbursed_at IS NULL, amount_in_cents, 0)),
         sum(reimbursed_at IS NOT NULL), sum(reimbursed_at IS NULL)
     FROM events GROUP BY 1, 2"""
-_STORED = """SELECT month, caregiver_id, reimbursed_cents, open_cents, reimbursed_events, open_events
-    FROM sums"""
+_STORED = """SELECT month, caregiver_id, reimbursed_cents, open_cents, reimbursed_events,
+        open_events FROM sums"""
 
 
 def miscounted(connection):

@@ -20,7 +20,7 @@ import time
 
 import harness
 from harness import note
-from ledger import (AMOUNT_MAX, Client, ID_MAX, LINES, LedgerCase, MONTHS, event, lines, micros,
+from ledger import (AMOUNT_MAX, Client, ID_MAX, LINES, LedgerCase, event, lines, micros,
                     month_of, month_start, next_page, send, time_text)
 from report import HEAD, as_rows, kronor, raw
 
@@ -47,7 +47,8 @@ class Book:
     def __init__(self):
         self.prices = {}  # type: [(valid_from, when it was said, amount)]
         self.said = itertools.count()
-        self.types, self.caregivers, self.starts, self.amounts = (array.array("q") for _ in range(4))
+        self.types, self.caregivers, self.starts, self.amounts = (
+            array.array("q") for _ in range(4))
         self.states = bytearray()
         self.put(0, 0, 0, 0, ABSENT)  # there is no id 0
 
