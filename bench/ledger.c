@@ -436,7 +436,8 @@ keep_answer(const struct writer *w, const struct client *c, int64_t id, int64_t 
 	int n = snprintf(body, sizeof(body),
 	    "{\"id\":%" PRId64 ",\"type_id\":%" PRId64 ",\"caregiver_id\":%" PRId64
 	    ",\"start_time\":\"2026-11-21T04:18:58.000000Z\",\"amount_in_cents\":%" PRId64
-	    ",\"currency\":\"SEK\",\"created_at\":\"2026-11-21T04:18:58.000000Z\",\"reimbursed\":false,"
+	    ",\"currency\":\"SEK\","
+	    "\"created_at\":\"2026-11-21T04:18:58.000000Z\",\"reimbursed\":false,"
 	    "\"reimbursed_at\":null}",
 	    id, type_ids[c->type], c->caregiver_id, amount);
 
@@ -760,18 +761,19 @@ report(const char *file)
 	sqlite3 *db = open_file(file);
 	sqlite3_stmt *s = prepare(db, "events/report_sums");
 	uint32_t took_us[9];
-	int64_t begin_us, rows = 0;
+	int64_t begin_us, rows = 0, total = 0;
 
 	for (size_t i = 0; i < 9; i++) {
 		begin_us = now_us(CLOCK_MONOTONIC);
 		bind_ints(s, (int64_t[]){ 0, 0, INT64_MAX }, 3);
-		for (rows = 0; sqlite3_step(s) == SQLITE_ROW;)
-			rows++;
+		for (rows = 0; sqlite3_step(s) == SQLITE_ROW; rows++)
+			for (int column = 0; column < 6; column++)
+				total += sqlite3_column_int64(s, column);
 		(void)sqlite3_reset(s);
 		took_us[i] = (uint32_t)(now_us(CLOCK_MONOTONIC) - begin_us);
 	}
 	qsort(took_us, 9, sizeof(*took_us), compare);
-	(void)printf("%" PRId64 " rows in %.6f s\n", rows, took_us[4] / 1e6);
+	(void)printf("%" PRId64 " rows in %.6f s (%" PRId64 ")\n", rows, took_us[4] / 1e6, total);
 	(void)sqlite3_finalize(s);
 	(void)sqlite3_close(db);
 }
@@ -795,7 +797,8 @@ static _Noreturn void
 usage(void)
 {
 	(void)fprintf(stderr,
-	    "usage: ledger fill|insert|import FILE N CAREGIVERS | lines N CAREGIVERS | report FILE\n"
+	    "usage: ledger fill|insert|import FILE N CAREGIVERS | lines N CAREGIVERS"
+	    " | report FILE\n"
 	    "\t[--sql DIR] [--page-size BYTES] [--cache KIB] [--checkpoint PAGES] [--clients N]\n"
 	    "\t[--without INDEX]... [--each] [--savepoints] [--audit]\n");
 	exit(2);

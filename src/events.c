@@ -9,6 +9,7 @@
 
 #include "lib/clock.h"
 #include "lib/etag.h"
+#include "lib/health.h"
 #include "lib/jsonw.h"
 #include "lib/page.h"
 #include "lib/serve.h"
@@ -391,21 +392,13 @@ events_health(struct request *req, struct response *res)
 {
 	char version[LEDGER_VERSION_SIZE];
 	struct db *db = NULL;
-	struct jsonw w;
 	enum err err;
 
 	(void)req;
 	if ((err = commit_health(events.commit)) == OK && (err = events_read(&db)) == OK)
 		err = ledger_version(db, version);
 	events_read_end(db);
-	if (err != OK)
-		return err;
-	response_begin(res, 200, "application/json");
-	jsonw_open(&w, response_write, res);
-	jsonw_object_begin(&w, NULL);
-	jsonw_string(&w, "status", "ok");
-	jsonw_object_end(&w);
-	return jsonw_close(&w);
+	return health_answer(res, err);
 }
 
 static enum err

@@ -58,6 +58,7 @@ run(const struct conf_options *options)
 	}
 	if ((err = user_become(conf->user)) != OK)
 		goto done;
+	serve_hold_signals();
 	if (program.open != NULL && (err = program.open(conf)) != OK)
 		goto close;
 	err = serve(&program);

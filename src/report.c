@@ -9,6 +9,7 @@
 
 #include "lib/clock.h"
 #include "lib/etag.h"
+#include "lib/health.h"
 #include "lib/jsonr.h"
 #include "lib/jsonw.h"
 #include "lib/serve.h"
@@ -62,11 +63,11 @@ json_begin(struct writer *w)
 	jsonw_object_begin(&w->json, "report");
 }
 
-/* Leaves the month of the row before and its year, as far as MONTH is another; 0 leaves both. */
+/* Leaves the month of the row before, and its year if MONTH is in another. */
 static void
 json_leave(struct writer *w, int64_t month)
 {
-	if (w->month != 0 && w->month != month)
+	if (w->month != 0)
 		jsonw_object_end(&w->json);
 	if (w->month != 0 && w->month / 12 != month / 12)
 		jsonw_object_end(&w->json);
@@ -77,24 +78,26 @@ json_enter(struct writer *w, int64_t month)
 {
 	static const char *const names[] = { "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug",
 		"Sep", "Oct", "Nov", "Dec" };
-	char year[24];
+	char year[TEXT_INT_SIZE];
 
-	(void)snprintf(year, sizeof(year), "%lld", (long long)(month / 12));
-	if (w->month / 12 != month / 12)
+	if (w->month / 12 != month / 12) {
+		(void)text_int(month / 12, year);
 		jsonw_object_begin(&w->json, year);
-	if (w->month != month)
-		jsonw_object_begin(&w->json, names[month % 12]);
+	}
+	jsonw_object_begin(&w->json, names[month % 12]);
 	w->month = month;
 }
 
 static void
 json_row(struct writer *w, const struct ledger_sum *sum)
 {
-	char id[24];
+	char id[TEXT_INT_SIZE];
 
-	json_leave(w, sum->month);
-	json_enter(w, sum->month);
-	(void)snprintf(id, sizeof(id), "%lld", (long long)sum->caregiver_id);
+	if (w->month != sum->month) {
+		json_leave(w, sum->month);
+		json_enter(w, sum->month);
+	}
+	(void)text_int(sum->caregiver_id, id);
 	jsonw_object_begin(&w->json, id);
 	if (sum->reimbursed_events > 0)
 		jsonw_decimal(&w->json, "reimbursed " CURRENCY, sum->reimbursed_cents, 2);
@@ -141,6 +144,8 @@ list_end(struct writer *w)
 	w->err = jsonw_close(&w->json);
 }
 
+#define CSV_CURRENCY 3 /* the column */
+
 static void
 csv_begin(struct writer *w)
 {
@@ -155,14 +160,20 @@ csv_begin(struct writer *w)
 static void
 csv_row(struct writer *w, const struct ledger_sum *sum)
 {
-	char line[192];
-	int n = snprintf(line, sizeof(line), "%lld,%lld,%lld," CURRENCY ",%lld,%lld,%lld,%lld\r\n",
-	    (long long)(sum->month / 12), (long long)(sum->month % 12 + 1),
-	    (long long)sum->caregiver_id, (long long)sum->reimbursed_cents,
-	    (long long)sum->open_cents, (long long)sum->reimbursed_events,
-	    (long long)sum->open_events);
+	const int64_t values[] = { sum->month / 12, sum->month % 12 + 1, sum->caregiver_id,
+		sum->reimbursed_cents, sum->open_cents, sum->reimbursed_events, sum->open_events };
+	char line[sizeof(values) / sizeof(values[0]) * TEXT_INT_SIZE + sizeof(CURRENCY) + 2];
+	char *end = line;
 
-	(void)put(w, line, (size_t)n);
+	for (size_t i = 0; i < sizeof(values) / sizeof(values[0]); i++) {
+		if (i == CSV_CURRENCY)
+			end = stpcpy(end, CURRENCY ",");
+		end += text_int(values[i], end);
+		*end++ = ',';
+	}
+	end[-1] = '\r';
+	*end++ = '\n';
+	(void)put(w, line, (size_t)(end - line));
 }
 
 static void
@@ -509,23 +520,14 @@ static enum err
 report_health(struct request *req, struct response *res)
 {
 	char version[LEDGER_VERSION_SIZE];
-	struct jsonw w;
-	struct db *db;
+	struct db *db = NULL;
 	enum err err;
 
 	(void)req;
-	if ((err = db_borrow(readers, &db)) != OK)
-		return err;
-	err = ledger_version(db, version);
+	if ((err = db_borrow(readers, &db)) == OK)
+		err = ledger_version(db, version);
 	db_return(readers, db);
-	if (err != OK)
-		return err;
-	response_begin(res, 200, "application/json");
-	jsonw_open(&w, response_write, res);
-	jsonw_object_begin(&w, NULL);
-	jsonw_string(&w, "status", "ok");
-	jsonw_object_end(&w);
-	return jsonw_close(&w);
+	return health_answer(res, err);
 }
 
 static enum err

@@ -129,7 +129,7 @@ make(struct db *writer, void *arg)
 	(void)snprintf(a->location, sizeof(a->location), "/events/%d", made);
 	(void)snprintf(a->etag, sizeof(a->etag), "\"%d\"", made);
 	err = answer_write(a, BODY, 3);
-	return err != OK ? err : answer_write(a, BODY + 3, sizeof(BODY) - 1 - 3);
+	return err != OK ? err : answer_write(a, &BODY[3], sizeof(BODY) - 1 - 3);
 }
 
 /* The whole way of a request; what was sent is in SENT. */

@@ -881,6 +881,8 @@ START_TEST(each_connection_has_the_settings_for_its_purpose)
 }
 END_TEST
 
+#define REPEAT8(s) s s s s s s s s
+
 START_TEST(what_no_statement_of_ours_needs_is_refused)
 {
 	static const char *const cases[] = {
@@ -891,13 +893,10 @@ START_TEST(what_no_statement_of_ours_needs_is_refused)
 		"PRAGMA writable_schema = ON; DELETE FROM sqlite_schema",
 		"SELECT randomblob(2000001)",
 		"SELECT 'a' LIKE printf('%300c', 'a')",
-		"SELECT 1 UNION ALL SELECT 1 UNION ALL SELECT 1 UNION ALL SELECT 1 UNION ALL SELECT 1"
-		" UNION ALL SELECT 1 UNION ALL SELECT 1 UNION ALL SELECT 1 UNION ALL SELECT 1",
+		"SELECT 1" REPEAT8(" UNION ALL SELECT 1"),
 		"SELECT ?65",
-		"SELECT ((((((((((((((((((((((((((((((((((((1 + 1) + 1) + 1) + 1) + 1) + 1) + 1) + 1)"
-		" + 1) + 1) + 1) + 1) + 1) + 1) + 1) + 1) + 1) + 1) + 1) + 1) + 1) + 1) + 1) + 1) + 1)"
-		" + 1) + 1) + 1) + 1) + 1) + 1) + 1) + 1) + 1) + 1) + 1) + 1 + 1 + 1 + 1 + 1 + 1 + 1"
-		" + 1 + 1 + 1 + 1 + 1 + 1 + 1 + 1 + 1 + 1 + 1 + 1 + 1 + 1 + 1 + 1 + 1 + 1 + 1 + 1 + 1",
+		"SELECT 1" REPEAT8(" + 1") REPEAT8(" + 1") REPEAT8(" + 1") REPEAT8(" + 1")
+		    REPEAT8(" + 1") REPEAT8(" + 1") REPEAT8(" + 1") REPEAT8(" + 1"),
 	};
 	static char long_text[65600];
 

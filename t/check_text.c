@@ -330,6 +330,46 @@ static const struct {
 	{ "% 2", false, NULL, 0 }, { "%-1", false, NULL, 0 }, { "%u0041", false, NULL, 0 },
 	{ "ab%4", true, NULL, 0 } };
 
+/* Eight bytes are looked at together: each byte must be seen at each place. */
+START_TEST(every_byte_is_escaped_alike_wherever_it_stands)
+{
+	char text[16], alone[8], out[64], expected[64];
+	size_t used, n, length;
+
+	for (int byte = 0; byte < 256; byte++) {
+		alone[0] = (char)byte;
+		n = text_json_escape(alone, 1, out, sizeof(out), &used);
+		for (size_t at = 0; at < sizeof(text); at++) {
+			memset(text, 'a', sizeof(text));
+			text[at] = (char)byte;
+			memset(expected, 'a', sizeof(expected));
+			memcpy(expected + at, out, n);
+			length = text_json_escape(text, sizeof(text), out + 16, 48, &used);
+			ck_assert_uint_eq(used, sizeof(text));
+			ck_assert_uint_eq(length, sizeof(text) - 1 + n);
+			ck_assert_mem_eq(out + 16, expected, length);
+		}
+	}
+}
+END_TEST
+
+START_TEST(integers_are_written_in_digits)
+{
+	static const struct {
+		int64_t value;
+		const char *text;
+	} cases[] = { { 0, "0" }, { 9, "9" }, { 10, "10" }, { -1, "-1" },
+		{ 1234567890, "1234567890" }, { INT64_MAX, "9223372036854775807" },
+		{ INT64_MIN, "-9223372036854775808" } };
+	char out[TEXT_INT_SIZE];
+
+	for (size_t i = 0; i < COUNT(cases); i++) {
+		ck_assert_uint_eq(text_int(cases[i].value, out), strlen(cases[i].text));
+		ck_assert_str_eq(out, cases[i].text);
+	}
+}
+END_TEST
+
 START_TEST(percent_escapes_are_decoded_once_in_place)
 {
 	for (size_t i = 0; i < COUNT(decoded); i++) {
@@ -387,5 +427,6 @@ CHECK_MAIN(text,
 	a_number_is_whole_by_its_value_not_by_its_form, hex_digits_are_those_of_both_cases,
 	hex_is_read_and_written, json_strings_are_escaped,
 	what_does_not_fit_is_left_for_the_next_call_in_whole_characters,
+	every_byte_is_escaped_alike_wherever_it_stands, integers_are_written_in_digits,
 	percent_escapes_are_decoded_once_in_place, an_escape_does_not_reach_beyond_the_length,
 	all_but_the_unreserved_is_percent_encoded })

@@ -2,14 +2,14 @@
  * power_vfs.h: a disk under SQLite whose power may go, and whose writes may fail.
  *
  *	power_install();                before the first db_open() of the process
- *	power_on(seed);                 from here on, it is known of each byte whether it is durable
+ *	power_on(seed);                 from now on, which bytes are durable is known
  *	power_cut_after(POWER_ANY, 40); at the 40th change from now the power goes
- *	...                             then all that is tried fails; close everything
- *	power_restore();                the files are what was durable, and some of what was not
+ *	...                             all that is tried fails; close everything
+ *	power_restore();                the files are what was durable, and some of the rest
  *
  * Durable is what was written before an xSync() of its file that succeeded, and a name that was
  * made or removed before its folder was synced, as SQLite does with its journals.  All else is
- *kept, dropped or torn at 512 bytes, in any order, by the seed.  The real files are never synced.
+ * kept, dropped or torn at 512 bytes, in any order, by the seed.  The real files are never synced.
  *
  * power_fault() lets calls fail while the power stays; without power_on() that is all it does.
  * A failed xSync() is as on Linux: what it should have written may be lost, and no later one

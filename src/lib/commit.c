@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "lib/clock.h"
 #include "lib/log.h"
@@ -165,6 +166,15 @@ settle_batch(struct commit *commit, struct change *batch, int64_t count, enum er
 	}
 }
 
+/* Stops the program as its supervisor would, who starts it anew. */
+static void
+make_way(void)
+{
+	log_event(LOG_WARNING, "storage",
+	    "the database can be written again, but not by this process: it makes way for another");
+	(void)kill(getpid(), SIGTERM);
+}
+
 /* With the lock held, but not while it opens. */
 static enum err
 have_database(struct commit *commit)
@@ -176,6 +186,8 @@ have_database(struct commit *commit)
 		return OK;
 	(void)pthread_mutex_unlock(&commit->lock);
 	err = db_open(commit->file, DB_WRITE, commit->schema, &db);
+	if (err != OK && db_needs_new_process())
+		make_way();
 	(void)pthread_mutex_lock(&commit->lock);
 	commit->db = db;
 	commit->health = err;
@@ -210,11 +222,7 @@ static void *
 write_for_all(void *ctx)
 {
 	struct commit *commit = ctx;
-	sigset_t all;
 
-	/* This thread is older than serve's care for signals: one that came here would be lost. */
-	(void)sigfillset(&all);
-	(void)pthread_sigmask(SIG_BLOCK, &all, NULL);
 	(void)pthread_mutex_lock(&commit->lock);
 	while (!commit->closing || commit->first != NULL) {
 		if (commit->first == NULL && commit->db != NULL)

@@ -16,7 +16,7 @@
  *
  * The engine's words and names stay behind this header: errors are ERR_BUSY where trying again may
  * help (locked, no space, I/O, read-only) and ERR_INTERNAL else; what the engine said is in the
- *log.
+ * log.
  *
  * A connection belongs to one thread at a time.  One process, and in it one connection, writes a
  * database (see commit.h); all others read.
@@ -62,6 +62,10 @@ enum err db_open(
 
 /* NULL is fine. */
 void db_close(struct db *db);
+
+/* Whether opening to write failed for good: this process has read the database while its files
+ * could not be written, and the engine holds on to that.  It goes away with the process. */
+bool db_needs_new_process(void);
 
 /* How many migrations FILE has and SCHEMA knows; *HAS is 0 where there is no file. */
 enum err db_versions(

@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <sqlite3.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -277,7 +278,7 @@ settle(struct db *db, enum db_mode mode)
 	if (sqlite3_db_readonly(db->handle, "main") != 0)
 		return failed(db, SQLITE_READONLY, "opening to write");
 	(void)sqlite3_wal_hook(db->handle, count_log, db);
-	return set_all(db, writer_settings);
+	return OK;
 }
 
 static int
@@ -311,13 +312,41 @@ identify(struct db *db, const struct db_schema *schema, int *has)
 	return OK;
 }
 
+/* SQLite shares the log's index among the connections of a process as the first of them could open
+ * it: to read only, where its file could not be written then. */
+static atomic_bool index_is_read_only;
+
+bool
+db_needs_new_process(void)
+{
+	return atomic_load(&index_is_read_only);
+}
+
+/* Whether FILE can be written, rather than only opened so. */
 static enum err
-migrate(struct db *db, const struct db_schema *schema)
+try_to_write(struct db *db, const char *file)
+{
+	char index[PATH_SIZE];
+	int code = sqlite3_exec(db->handle, "BEGIN IMMEDIATE; ROLLBACK", NULL, NULL, NULL);
+
+	if (code == SQLITE_OK)
+		return OK;
+	(void)snprintf(index, sizeof(index), "%s-shm", file);
+	if ((code & 0xff) == SQLITE_READONLY && access(file, W_OK) == 0 && access(index, W_OK) == 0)
+		atomic_store(&index_is_read_only, true);
+	return failed(db, code, "trying to write");
+}
+
+static enum err
+make_ready(struct db *db, const char *file, const struct db_schema *schema)
 {
 	char text[96];
 	int has = 0;
 	enum err err = identify(db, schema, &has);
 
+	/* These change the file: not before it is known to be ours. */
+	if (err == OK && (err = set_all(db, writer_settings)) == OK)
+		err = try_to_write(db, file);
 	for (int i = has; err == OK && i < migration_count(schema); i++) {
 		if ((err = db_begin(db)) != OK)
 			return err;
@@ -384,7 +413,7 @@ db_open(const char *file, enum db_mode mode, const struct db_schema *schema, str
 		err = take_right(db, file);
 	if (err == OK && (err = open_handle(db, file, mode)) == OK) {
 		if (mode == DB_WRITE)
-			err = migrate(db, schema);
+			err = make_ready(db, file, schema);
 		else if ((err = identify(db, schema, &has)) == OK && has < migration_count(schema))
 			err =
 			    fail(ERR_BUSY, "the database of %s is not migrated yet", schema->name);

@@ -13,19 +13,20 @@ flush(struct jsonw *w)
 	w->used = 0;
 }
 
-static void
-put(struct jsonw *w, const char *s, size_t n)
+/* Room for N bytes that are written together. */
+static char *
+reserve(struct jsonw *w, size_t n)
 {
-	size_t part;
+	if (sizeof(w->buffer) - w->used < n)
+		flush(w);
+	return w->buffer + w->used;
+}
 
-	for (; n > 0; s += part, n -= part) {
-		if (w->used == sizeof(w->buffer))
-			flush(w);
-		part = sizeof(w->buffer) - w->used;
-		part = n < part ? n : part;
-		memcpy(w->buffer + w->used, s, part);
-		w->used += part;
-	}
+static void
+put_char(struct jsonw *w, char c)
+{
+	*reserve(w, 1) = c;
+	w->used++;
 }
 
 static void
@@ -33,14 +34,22 @@ put_quoted(struct jsonw *w, const char *s, size_t n)
 {
 	size_t used;
 
-	put(w, "\"", 1);
+	put_char(w, '"');
 	for (; n > 0; s += used, n -= used) {
 		w->used +=
 		    text_json_escape(s, n, w->buffer + w->used, sizeof(w->buffer) - w->used, &used);
 		if (used < n)
 			flush(w);
 	}
-	put(w, "\"", 1);
+	put_char(w, '"');
+}
+
+/* A short text of ours. */
+static void
+put_word(struct jsonw *w, const char *s, size_t n)
+{
+	memcpy(reserve(w, n), s, n);
+	w->used += n;
 }
 
 static bool
@@ -58,16 +67,16 @@ before_value(struct jsonw *w, const char *name)
 	assert((name != NULL) == (w->depth > 0 && !in_array(w)));
 	assert(w->depth > 0 || (w->filled & bit) == 0);
 	if ((w->filled & bit) != 0)
-		put(w, ",", 1);
+		put_char(w, ',');
 	w->filled |= bit;
 	if (name != NULL) {
 		put_quoted(w, name, strlen(name));
-		put(w, ":", 1);
+		put_char(w, ':');
 	}
 }
 
 static void
-scope_begin(struct jsonw *w, const char *name, const char *bracket, bool is_array)
+scope_begin(struct jsonw *w, const char *name, char bracket, bool is_array)
 {
 	uint64_t bit;
 
@@ -76,15 +85,15 @@ scope_begin(struct jsonw *w, const char *name, const char *bracket, bool is_arra
 	bit = UINT64_C(1) << ++w->depth;
 	w->filled &= ~bit;
 	w->arrays = is_array ? w->arrays | bit : w->arrays & ~bit;
-	put(w, bracket, 1);
+	put_char(w, bracket);
 }
 
 static void
-scope_end(struct jsonw *w, const char *bracket, bool is_array)
+scope_end(struct jsonw *w, char bracket, bool is_array)
 {
 	assert(w->depth > 0 && in_array(w) == is_array);
 	w->depth--;
-	put(w, bracket, 1);
+	put_char(w, bracket);
 }
 
 void
@@ -109,31 +118,32 @@ jsonw_close(struct jsonw *w)
 void
 jsonw_object_begin(struct jsonw *w, const char *name)
 {
-	scope_begin(w, name, "{", false);
+	scope_begin(w, name, '{', false);
 }
 
 void
 jsonw_object_end(struct jsonw *w)
 {
-	scope_end(w, "}", false);
+	scope_end(w, '}', false);
 }
 
 void
 jsonw_array_begin(struct jsonw *w, const char *name)
 {
-	scope_begin(w, name, "[", true);
+	scope_begin(w, name, '[', true);
 }
 
 void
 jsonw_array_end(struct jsonw *w)
 {
-	scope_end(w, "]", true);
+	scope_end(w, ']', true);
 }
 
 void
 jsonw_int(struct jsonw *w, const char *name, int64_t value)
 {
-	jsonw_decimal(w, name, value, 0);
+	before_value(w, name);
+	w->used += text_int(value, reserve(w, TEXT_INT_SIZE));
 }
 
 void
@@ -157,7 +167,7 @@ jsonw_decimal(struct jsonw *w, const char *name, int64_t value, unsigned scale)
 	if (value < 0)
 		*--p = '-';
 	before_value(w, name);
-	put(w, p, (size_t)(end - p));
+	put_word(w, p, (size_t)(end - p));
 }
 
 void
@@ -177,12 +187,12 @@ void
 jsonw_bool(struct jsonw *w, const char *name, bool value)
 {
 	before_value(w, name);
-	put(w, value ? "true" : "false", value ? 4 : 5);
+	put_word(w, value ? "true" : "false", value ? 4 : 5);
 }
 
 void
 jsonw_null(struct jsonw *w, const char *name)
 {
 	before_value(w, name);
-	put(w, "null", 4);
+	put_word(w, "null", 4);
 }

@@ -308,13 +308,21 @@ serve_cgi(const struct program *served)
 	return whole ? OK : fail(ERR_INTERNAL, "the answer could not be written");
 }
 
+void
+serve_hold_signals(void)
+{
+	sigset_t set = stop_signals();
+
+	(void)pthread_sigmask(SIG_BLOCK, &set, NULL);
+}
+
 enum err
 serve(const struct program *served)
 {
 	sigset_t set = stop_signals();
 
 	/* Before libfcgi, whose handlers of the same signals would swallow one that comes early. */
-	(void)pthread_sigmask(SIG_BLOCK, &set, NULL);
+	serve_hold_signals();
 	if (!FCGX_IsCGI())
 		return serve_fastcgi(served);
 	(void)pthread_sigmask(SIG_UNBLOCK, &set, NULL);

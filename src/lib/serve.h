@@ -33,6 +33,10 @@ struct program {
 
 extern const struct program program;
 
+/* Keeps the signals that stop us for serve(): before any thread starts, or one of them may take a
+ * signal and lose it. */
+void serve_hold_signals(void);
+
 /* Serves until told to stop.  ERR_INTERNAL if it cannot even begin. */
 enum err serve(const struct program *served) MUST_CHECK;
 

@@ -217,6 +217,24 @@ plain(char c)
 	return c >= 0x20 && c != '"' && c != '\\' && c != 0x7f;
 }
 
+#define BYTES(b) (UINT64_C(0x0101010101010101) * (b))
+
+/* plain() of eight bytes at once. */
+static bool
+all_plain(const char *s)
+{
+	uint64_t x, quote, backslash, delete;
+
+	memcpy(&x, s, sizeof(x));
+	quote = x ^ BYTES('"');
+	backslash = x ^ BYTES('\\');
+	delete = x ^ BYTES(0x7f);
+	/* A byte below the one that is taken from it borrows into its own high bit. */
+	return ((x | (x - BYTES(0x20)) | (quote - BYTES(1)) | (backslash - BYTES(1)) |
+		    (delete - BYTES(1))) &
+		   BYTES(0x80)) == 0;
+}
+
 size_t
 text_json_escape(const char *s, size_t n, char *out, size_t room, size_t *used)
 {
@@ -224,6 +242,12 @@ text_json_escape(const char *s, size_t n, char *out, size_t room, size_t *used)
 	size_t length, step, written = 0, i = 0;
 
 	while (i < n && written < room) {
+		if (n - i >= 8 && room - written >= 8 && all_plain(s + i)) {
+			memcpy(out + written, s + i, 8);
+			written += 8;
+			i += 8;
+			continue;
+		}
 		if (plain(s[i])) {
 			out[written++] = s[i++];
 			continue;
@@ -237,6 +261,23 @@ text_json_escape(const char *s, size_t n, char *out, size_t room, size_t *used)
 	}
 	*used = i;
 	return written;
+}
+
+size_t
+text_int(int64_t value, char out[TEXT_INT_SIZE])
+{
+	uint64_t v = value < 0 ? 0 - (uint64_t)value : (uint64_t)value;
+	char *p = out + TEXT_INT_SIZE, *end = p;
+	size_t n;
+
+	for (*--p = '\0'; v >= 10; v /= 10)
+		*--p = (char)('0' + v % 10);
+	*--p = (char)('0' + v);
+	if (value < 0)
+		*--p = '-';
+	n = (size_t)(end - p);
+	memmove(out, p, n);
+	return n - 1;
 }
 
 long

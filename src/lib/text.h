@@ -36,6 +36,11 @@ int text_hex_digit(char c);
 /* Writes 2N lower-case digits and a NUL. */
 void text_to_hex(const unsigned char *bytes, size_t n, char *out);
 
+#define TEXT_INT_SIZE 21 /* of any int64, its sign and its NUL */
+
+/* VALUE in digits; returns the length without the NUL. */
+size_t text_int(int64_t value, char out[TEXT_INT_SIZE]);
+
 /* The body of a JSON string, without its quotes: escapes what must be, control bytes as \u00XX,
  * U+FFFD for each byte that is not UTF-8.  Writes whole characters only, at most ROOM bytes, no
  * NUL. Returns the bytes written; *USED of the N input bytes are in them. */
