@@ -87,8 +87,9 @@ void data_close(struct data *data);
 /* The ledger, by its writer; ERR_BUSY with words for an operator. */
 enum err data_write_ledger(struct db **db) MUST_CHECK;
 
-/* Whether every sum is what its events give; ERR_CONFLICT if not.  Says each that is not. */
-enum err data_recount(struct db *db) MUST_CHECK;
+/* Whether the file is sound and every sum is what its events give; ERR_CONFLICT, having said each
+ * that is not, if only that is wrong. */
+enum err data_check(struct db *db) MUST_CHECK;
 
 /* --- How far a command is, on standard error: a line that is rewritten on a terminal, else one
  * every few seconds. */

@@ -54,15 +54,6 @@ sync_path(const char *path)
 	return err;
 }
 
-/* Whether the database is sound and its sums are what its events give. */
-static enum err
-verify(struct db *db)
-{
-	enum err err = db_verify(db);
-
-	return err == OK ? data_recount(db) : err;
-}
-
 /* --- backup. */
 
 struct target {
@@ -124,7 +115,7 @@ verify_copy(const struct target *target)
 	enum err err = db_open(target->incomplete, DB_READ, &ledger_schema, &db);
 
 	if (err == OK)
-		err = verify(db);
+		err = data_check(db);
 	db_close(db);
 	return err == OK ? OK : fail(err, "the copy is not good: %s", err_words());
 }
@@ -239,7 +230,7 @@ prepare_restored(void)
 	if (err == OK && has == 0) /* an empty file would be made a ledger without events */
 		err = fail(ERR_INPUT, "the file is no database of %s", ledger_schema.name);
 	if (err == OK && (err = db_open(RESTORED, DB_WRITE, &ledger_schema, &db)) == OK)
-		err = verify(db);
+		err = data_check(db);
 	if (err == OK)
 		err = renew_epoch(db);
 	db_close(db);

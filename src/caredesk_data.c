@@ -13,6 +13,7 @@
 #include "caredesk.h"
 #include "lib/clock.h"
 #include "lib/ledger.h"
+#include "lib/log.h"
 #include "lib/user.h"
 
 #define DIFFERENCES_TOLD_MAX 100
@@ -60,6 +61,7 @@ data_open(const struct conf_options *options, enum data_use use, struct data *da
 	enum err err;
 
 	*data = (struct data){ .lock_fd = -1 };
+	log_plain();
 	if ((err = conf_load(options, &data->conf)) != OK)
 		return err;
 	(void)umask(0077);
@@ -160,12 +162,22 @@ tell_difference(void *ctx, const struct ledger_sum *stored, const struct ledger_
 	return OK;
 }
 
+/* A recount reads one index; that it says the same as the events themselves is known by this. */
+static enum err
+verify(struct db *db)
+{
+	(void)fprintf(stderr, "checking the whole of " LEDGER_FILE "\n");
+	return db_verify(db);
+}
+
 enum err
-data_recount(struct db *db)
+data_check(struct db *db)
 {
 	int64_t count = 0;
-	enum err err = ledger_recount(db, tell_difference, &count);
+	enum err err = verify(db);
 
+	if (err == OK)
+		err = ledger_recount(db, tell_difference, &count);
 	if (err != OK || count == 0)
 		return err;
 	if (count > DIFFERENCES_TOLD_MAX)
@@ -180,7 +192,7 @@ repair(struct db *db)
 	int64_t repaired;
 	enum err err;
 
-	if ((err = db_begin(db)) != OK)
+	if ((err = verify(db)) != OK || (err = db_begin(db)) != OK)
 		return err;
 	if ((err = ledger_repair(db, &actor, &repaired)) == OK)
 		err = db_commit(db);
@@ -203,10 +215,10 @@ caredesk_recount(const struct caredesk_options *options)
 	if (err == OK && options->repair) {
 		if ((err = data_write_ledger(&db)) == OK)
 			err = repair(db);
-	} else if (err == OK) {
-		err = db_open(LEDGER_FILE, DB_READ, &ledger_schema, &db);
+	} else if (err == OK && (err = db_open(LEDGER_FILE, DB_READ, &ledger_schema, &db)) == OK) {
+		err = data_check(db);
 	}
-	if (err == OK && (err = data_recount(db)) == OK)
+	if (err == OK)
 		(void)printf("all sums are what their events give\n");
 	else if (err == ERR_CONFLICT && !options->repair)
 		err = fail(err, "%s; caredesk recount --repair mends them", err_words());

@@ -316,10 +316,23 @@ START_TEST(what_cannot_be_written_is_forgotten)
 }
 END_TEST
 
+/* Last, for there is no way back. */
+START_TEST(to_a_person_what_goes_wrong_is_said_in_words)
+{
+	begin();
+	log_plain();
+	log_event(LOG_INFO, "event", "nothing to worry about");
+	log_event(LOG_WARNING, "event", "%s", "a\tword\033[2J");
+	ck_assert_uint_gt(stderr_next(&caught, line, sizeof(line)), 0);
+	ck_assert_str_eq(line, "tested: a\\tword\\u001b[2J\n");
+	stderr_release(&caught);
+}
+END_TEST
+
 CHECK_MAIN(log,
     { a_request_is_one_line_with_all_its_members, a_failure_of_ours_is_an_error_and_says_why,
 	a_happening_is_one_line_of_its_level,
 	lines_carry_the_trace_id_of_their_thread_until_it_is_taken_away,
 	milliseconds_have_three_decimals, no_text_from_outside_can_forge_a_line_or_a_member,
 	long_texts_are_cut_at_their_bounds, a_line_is_whole_and_bounded_whatever_fills_it,
-	what_cannot_be_written_is_forgotten })
+	what_cannot_be_written_is_forgotten, to_a_person_what_goes_wrong_is_said_in_words })

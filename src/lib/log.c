@@ -20,6 +20,7 @@ struct line {
 };
 
 static const char *program_name = "caredesk";
+static bool plain;
 static _Thread_local const char *trace;
 
 static const char *const level_names[] = { "info", "warning", "error" };
@@ -86,12 +87,18 @@ begin(struct line *line, enum log_level level)
 }
 
 static void
-end(struct line *line)
+write_line(const struct line *line)
 {
-	put(line, "}\n", 2);
 	if (write(STDERR_FILENO, line->bytes, line->used) < 0) {
 		/* Nowhere is left to say so. */
 	}
+}
+
+static void
+end(struct line *line)
+{
+	put(line, "}\n", 2);
+	write_line(line);
 }
 
 void
@@ -101,9 +108,32 @@ log_open(const char *program)
 }
 
 void
+log_plain(void)
+{
+	plain = true;
+}
+
+void
 log_trace(const char *trace_id)
 {
 	trace = trace_id;
+}
+
+/* As words on a terminal, where control bytes would be obeyed. */
+static void
+say(enum log_level level, const char *detail)
+{
+	struct line line = { 0 };
+	size_t used;
+
+	if (level == LOG_INFO)
+		return;
+	put(&line, program_name, strlen(program_name));
+	put(&line, ": ", 2);
+	line.used += text_json_escape(detail, strlen(detail), line.bytes + line.used,
+	    sizeof(line.bytes) - RESERVE - line.used, &used);
+	put(&line, "\n", 1);
+	write_line(&line);
 }
 
 void
@@ -116,6 +146,10 @@ log_event(enum log_level level, const char *event, const char *fmt, ...)
 	va_start(ap, fmt);
 	(void)vsnprintf(detail, sizeof(detail), fmt, ap);
 	va_end(ap);
+	if (plain) {
+		say(level, detail);
+		return;
+	}
 	begin(&line, level);
 	put_text(&line, ",\"event\":\"", event, LOG_TEXT_MAX);
 	if (trace != NULL)

@@ -34,6 +34,10 @@ struct log_access {
 /* Names the program in every line.  Once, before threads; PROGRAM must stay. */
 void log_open(const char *program);
 
+/* For a command that somebody watches: what goes wrong is said in words, the rest is not.  Likewise
+ * once, before threads. */
+void log_plain(void);
+
 /* Lines of this thread carry this trace id until it is set anew; NULL for none.  Lent. */
 void log_trace(const char *trace_id);
 
