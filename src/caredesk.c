@@ -121,7 +121,7 @@ static const struct command {
 	    "print every key of the configuration, its default and meaning" },
 	{ "migrate", NULL, "", caredesk_migrate,
 	    "bring the databases to the form that this version needs" },
-	{ "import", "FILE", "", caredesk_import,
+	{ "import", "FILE", "k", caredesk_import,
 	    "register the events of a file, one JSON object a line; - is standard input" },
 	{ "demo", NULL, "en", caredesk_demo,
 	    "make up types and events of five years, where there are none" },
@@ -150,6 +150,7 @@ static const struct {
 	{ 'e', "events", "N", "demo: how many; 100,000 if not given" },
 	{ 'n', "caregivers", "N", "demo: how many; 1,000 if not given" },
 	{ 'r', "repair", NULL, "recount: put right what differs" },
+	{ 'k', "retry", "KEY", "import: that of an attempt before, so that nothing is done twice" },
 	{ 'v', "version", NULL, "print the version" },
 	{ 'h', "help", NULL, "print this, or what one command takes" },
 };
@@ -236,6 +237,9 @@ take_option(char letter, char *given, struct caredesk_options *options)
 		return read_number("events", optarg, DEMO_EVENTS_MAX, &options->events);
 	case 'n':
 		return read_number("caregivers", optarg, DEMO_CAREGIVERS_MAX, &options->caregivers);
+	case 'k':
+		options->retry = optarg;
+		return OK;
 	case 'r':
 		options->repair = true;
 		return OK;

@@ -29,6 +29,7 @@ struct caredesk_options {
 	struct conf_options conf;
 	const char *argument; /* NULL for those that take none */
 	int64_t events, caregivers;
+	const char *retry; /* NULL where not given */
 	bool repair;
 };
 

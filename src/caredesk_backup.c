@@ -7,6 +7,7 @@
 #include <inttypes.h>
 #include <limits.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/file.h>
 #include <sys/sendfile.h>
 #include <sys/stat.h>
@@ -137,6 +138,25 @@ backup(const struct target *target)
 	return err;
 }
 
+/* A backup beside what it is to outlive is none. */
+static enum err
+check_outside(const struct target *target)
+{
+	char data[PATH_MAX];
+	size_t n;
+
+	if (getcwd(data, sizeof(data)) == NULL)
+		return OK;
+	n = strlen(data);
+	if (strncmp(target->folder, data, n) == 0 &&
+	    (target->folder[n] == '/' || target->folder[n] == '\0')) {
+		(void)rmdir(target->folder); /* if it was made for this */
+		return fail(ERR_INPUT, "%s is in the data folder: a backup belongs elsewhere",
+		    target->folder);
+	}
+	return OK;
+}
+
 /* Stays who it is: the folder is the caller's, and so is what is put there. */
 enum err
 caredesk_backup(const struct caredesk_options *options)
@@ -148,7 +168,7 @@ caredesk_backup(const struct caredesk_options *options)
 	(void)umask(0077);
 	if ((err = open_target(options->argument, &target)) == OK &&
 	    (err = data_open(&options->conf, DATA_READ, &data)) == OK &&
-	    (err = backup(&target)) != OK)
+	    (err = check_outside(&target)) == OK && (err = backup(&target)) != OK)
 		remove_database(target.incomplete);
 	if (target.lock_fd >= 0)
 		(void)close(target.lock_fd);
@@ -240,22 +260,26 @@ prepare_restored(void)
 			 : fail(err, "the backup is not good: %s", err_words());
 }
 
-/* Folds the log of the old database into it.  One that is damaged is not written to any more, and
- * kept as it is. */
+/* Folds the log of the old database into it.  One that cannot be opened is kept as it is, with its
+ * log. */
 static enum err
 close_old(void)
 {
+	struct stat st;
 	struct db *db;
 	int has, knows;
-	enum err err = db_versions(LEDGER_FILE, &ledger_schema, &has, &knows);
 
-	if (err == ERR_INTERNAL || access(LEDGER_FILE, F_OK) != 0)
+	/* Reading comes first: what opens it to write would remove the log of one that is damaged.
+	 */
+	if (access(LEDGER_FILE, F_OK) != 0 ||
+	    db_versions(LEDGER_FILE, &ledger_schema, &has, &knows) != OK ||
+	    db_open(LEDGER_FILE, DB_WRITE, &ledger_schema, &db) != OK)
 		return OK;
-	if (err == OK)
-		err = db_open(LEDGER_FILE, DB_WRITE, &ledger_schema, &db);
-	if (err == OK)
-		db_close(db);
-	return err == ERR_BUSY ? err : OK;
+	db_close(db);
+	/* Without its log it would lack what was committed last. */
+	if (stat(LEDGER_FILE "-wal", &st) == 0 && st.st_size > 0)
+		return fail(ERR_BUSY, "somebody reads the database, such as a backup: wait for it");
+	return OK;
 }
 
 /* The new database takes the name of the old one, which keeps another.  At every instant there is
@@ -280,27 +304,47 @@ exchange(const char *kept)
 	return sync_path(DATA_DATABASES);
 }
 
+/* With the options given now, and from where it is given now. */
+static void
+tell_undo(const char *config, const char *kept)
+{
+	char folder[PATH_MAX];
+
+	if (getcwd(folder, sizeof(folder)) != NULL)
+		(void)printf("to undo this: caredesk restore %s/%s --data %s%s%s\n", folder, kept,
+		    folder, config[0] != '\0' ? " --config " : "", config);
+}
+
 static enum err
-restore(int from, const char *folder)
+restore(int from, const char *config)
 {
 	char now[CLOCK_TEXT_SIZE], kept[sizeof(KEPT) + CLOCK_TEXT_SIZE];
 	bool is_new = access(LEDGER_FILE, F_OK) != 0;
 	enum err err;
 
 	clock_text(clock_now_us(), now);
-	/* 2026-11-21T04:18:58.123456Z without its signs and its fraction. */
-	(void)snprintf(kept, sizeof(kept), KEPT "%.4s%.2s%.5s%.2s%.2sZ", now, now + 5, now + 8,
+	/* 2026-11-21T04:18:58.123456Z without its signs. */
+	(void)snprintf(kept, sizeof(kept), KEPT "%.4s%.2s%.5s%.2s%s", now, now + 5, now + 8,
 	    now + 14, now + 17);
 	if ((err = copy_source(from)) != OK || (err = prepare_restored()) != OK ||
 	    (err = close_old()) != OK || (err = exchange(kept)) != OK)
 		return err;
 	remove_database(RESTORED); /* what lay beside it */
-	if (is_new)
-		(void)printf("restored\n");
-	else
-		(void)printf("restored; what was there before is kept: to undo this, "
-			     "caredesk restore %s/%s\n",
-		    folder, kept);
+	(void)printf("restored%s\n", is_new ? "" : "; what was there before is kept");
+	if (!is_new)
+		tell_undo(config, kept);
+	return OK;
+}
+
+/* Not the database itself. */
+static enum err
+check_other(int from)
+{
+	struct stat a, b;
+
+	if (fstat(from, &a) == 0 && stat(LEDGER_FILE, &b) == 0 && a.st_dev == b.st_dev &&
+	    a.st_ino == b.st_ino)
+		return fail(ERR_INPUT, "that is the database itself, and no backup of it");
 	return OK;
 }
 
@@ -308,14 +352,17 @@ enum err
 caredesk_restore(const struct caredesk_options *options)
 {
 	struct data data = { .lock_fd = -1 };
+	char config[PATH_MAX] = "";
 	int from = -1;
 	enum err err;
 
+	if (options->conf.file != NULL && realpath(options->conf.file, config) == NULL)
+		config[0] = '\0'; /* data_open() says why */
 	if ((err = open_source(options->argument, &from)) == OK &&
 	    (err = data_open(&options->conf, DATA_REPLACE, &data)) == OK &&
-	    (err = user_become(data.conf->user)) == OK) {
+	    (err = check_other(from)) == OK && (err = user_become(data.conf->user)) == OK) {
 		remove_database(RESTORED); /* of one that was killed */
-		if ((err = restore(from, data.conf->data)) != OK)
+		if ((err = restore(from, config)) != OK)
 			remove_database(RESTORED);
 	}
 	if (from >= 0)

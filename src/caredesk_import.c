@@ -5,8 +5,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -16,6 +18,7 @@
 #include "lib/jsonr.h"
 #include "lib/ledger.h"
 #include "lib/programs.h"
+#include "lib/text.h"
 #include "lib/upload.h"
 #include "lib/user.h"
 
@@ -23,6 +26,8 @@
 #define URL "http://localhost/events"
 #define TYPE "application/x-ndjson"
 #define LINE_PREFIX "line "
+#define KEY_BYTES 16
+#define KEY_SIZE (2 * KEY_BYTES + 1)
 
 struct import {
 	const char *name;
@@ -31,6 +36,7 @@ struct import {
 	struct progress progress;
 	int64_t count; /* of events that were imported */
 	bool sent; /* all of it: the service may have imported it, whatever it says or does not */
+	char key[KEY_SIZE]; /* by which the service knows a retry */
 };
 
 static enum err
@@ -200,7 +206,27 @@ take_result(struct import *import, const struct upload_answer *answer)
 	return err;
 }
 
+static volatile sig_atomic_t interrupted;
+
 static void
+interrupt(int signal)
+{
+	(void)signal;
+	interrupted = 1;
+}
+
+/* Whoever ends this command must still be told what may have been done. */
+static void
+catch_interrupts(void)
+{
+	const struct sigaction action = { .sa_handler = interrupt };
+
+	(void)sigaction(SIGINT, &action, NULL);
+	(void)sigaction(SIGTERM, &action, NULL);
+	(void)sigaction(SIGHUP, &action, NULL);
+}
+
+static bool
 tell_sent(void *ctx, int64_t bytes)
 {
 	struct import *import = ctx;
@@ -210,6 +236,7 @@ tell_sent(void *ctx, int64_t bytes)
 		progress_told(&import->progress, bytes);
 	else
 		progress_end(&import->progress); /* now the service works, and tells nothing */
+	return interrupted == 0;
 }
 
 static enum err
@@ -217,7 +244,12 @@ import_by_service(struct import *import)
 {
 	struct upload_answer *answer = malloc(sizeof(*answer));
 	struct upload upload = {
-		.url = URL, .socket = HTTP_SOCKET, .type = TYPE, .told = tell_sent, .ctx = import
+		.url = URL,
+		.socket = HTTP_SOCKET,
+		.type = TYPE,
+		.key = import->key,
+		.told = tell_sent,
+		.ctx = import,
 	};
 	enum err err = OK;
 
@@ -227,6 +259,7 @@ import_by_service(struct import *import)
 		err = gather(import);
 	upload.fd = import->fd;
 	upload.bytes = import->bytes;
+	catch_interrupts();
 	progress_begin(&import->progress, "sending", "bytes", import->bytes);
 	if (err == OK && (err = upload_send(&upload, answer)) == OK)
 		err = take_result(import, answer);
@@ -266,10 +299,39 @@ tell_failure(const struct import *import, enum err err)
 	bool unknown = import->sent && err == ERR_UPSTREAM;
 	enum err bad;
 
+	if (interrupted != 0)
+		err = fail(err, "interrupted");
+	if (unknown)
+		return fail(err,
+		    "%s: it is not known whether this was imported: %s; to try again without "
+		    "doing it twice, within 24 hours and while the service runs: "
+		    "caredesk import FILE --retry %s",
+		    import->name, err_words(), import->key);
 	name_lines();
 	bad = err_pending();
-	return fail(bad != OK ? bad : err, "%s: %s: %s", import->name,
-	    unknown ? "look whether it was imported" : "nothing was imported", err_words());
+	return fail(
+	    bad != OK ? bad : err, "%s: nothing was imported: %s", import->name, err_words());
+}
+
+/* A new one, or that of an attempt before. */
+static enum err
+make_key(const char *retry, char key[KEY_SIZE])
+{
+	unsigned char bytes[KEY_BYTES];
+
+	if (retry != NULL && (strlen(retry) != KEY_SIZE - 1 || !text_hex(retry, KEY_BYTES, bytes)))
+		return fail(ERR_INPUT, "--retry must be what an import before has said");
+	if (retry == NULL && getrandom(bytes, sizeof(bytes), 0) != (ssize_t)sizeof(bytes))
+		return fail(ERR_BUSY, "no random bytes: %m");
+	text_to_hex(bytes, sizeof(bytes), key);
+	return OK;
+}
+
+static enum err
+warn_of_none(const struct import *import)
+{
+	return import->count > 0 ? OK
+				 : fail(ERR_INPUT, "%s: there is no event in it", import->name);
 }
 
 enum err
@@ -280,13 +342,19 @@ caredesk_import(const struct caredesk_options *options)
 	bool runs;
 	enum err err;
 
-	if ((err = open_file(options->argument, &import)) != OK)
+	if ((err = open_file(options->argument, &import)) != OK ||
+	    (err = make_key(options->retry, import.key)) != OK)
 		goto done;
 	err = data_open(&options->conf, DATA_WRITE, &data);
 	runs = err == ERR_BUSY;
+	if (!runs && options->retry != NULL && err == OK)
+		err =
+		    fail(ERR_INPUT, "--retry needs the service, which knows what it did: start it");
 	if ((err != OK && !runs) || (err = user_become(data.conf->user)) != OK)
 		goto done;
 	err = runs ? import_by_service(&import) : import_directly(&import);
+	if (err == OK && (err = warn_of_none(&import)) != OK)
+		goto done;
 	if (err == OK)
 		(void)printf("imported %" PRId64 " events\n", import.count);
 	else

@@ -211,6 +211,9 @@ event_create(struct request *req, struct response *res)
 
 	if (request_is(req, "application/x-ndjson"))
 		return event_import(req, res);
+	if (!request_is(req, "application/json"))
+		return fail(ERR_MEDIA_TYPE,
+		    "the body must be application/json or application/x-ndjson, unencoded");
 	if ((err = answer_open(req, &edit.answer)) == OK && (err = read_event(req, &edit)) == OK)
 		err = commit_edit(req, res, &edit, make_create);
 	answer_close(&edit.answer);
@@ -289,6 +292,10 @@ read_filter(const struct request *req, struct ledger_filter *filter)
 		filter->reimbursed = request_param_flag(req, "reimbursed", false);
 	request_param_time(req, "min_time", &filter->min_time_us, &found);
 	request_param_time(req, "max_time", &filter->max_time_us, &found);
+	/* The report's: passed over, it would give the events of everybody. */
+	(void)request_param(req, "caregiver_ids", &found);
+	if (found)
+		(void)fail_field("caregiver_ids", "is no filter of this list: caregiver_id is");
 }
 
 /* The filter as a query again, for the next page. */

@@ -7,6 +7,7 @@
 #include "lib/jsonw.h"
 
 #define READ_BYTES (32 * 1024)
+#define SHARED_MAX 1000 /* events of an import that shares its commit with others */
 
 struct import {
 	struct bulk *bulk;
@@ -50,12 +51,15 @@ read_lines(struct request *req, struct import *import)
 enum err
 event_import(struct request *req, struct response *res)
 {
-	struct import import = { .actor = events_actor(req) };
+	struct import import = { 0 };
 	enum err err = answer_open(req, &import.answer);
 
 	if (err == OK && (err = bulk_open("db", events_earliest(req), &import.bulk)) == OK &&
-	    (err = read_lines(req, &import)) == OK)
+	    (err = read_lines(req, &import)) == OK) {
+		import.actor = events_actor(req); /* now, not when its first line came */
+		import.answer.alone = bulk_count(import.bulk) > SHARED_MAX;
 		err = answer_commit(&import.answer, events.commit, make_import, &import);
+	}
 	if (err == OK)
 		err = answer_send(&import.answer, res);
 	bulk_close(import.bulk);

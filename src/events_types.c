@@ -12,7 +12,7 @@
 #include "lib/jsonw.h"
 #include "lib/page.h"
 #include "lib/tariff.h"
-#include "sql.h"
+#include "lib/text.h"
 
 static void
 put_type(struct jsonw *w, const struct tariff_type *type)
@@ -39,7 +39,7 @@ struct edit {
 	struct ledger_actor actor;
 	struct tariff_type type;
 	char name[TARIFF_NAME_SIZE];
-	int64_t amount_in_cents, valid_from_us; /* INT64_MIN: from now on */
+	int64_t amount_in_cents, valid_from_us; /* as of tariff_change() */
 	struct answer answer;
 };
 
@@ -89,14 +89,15 @@ static enum err
 make_change(struct db *db, void *arg)
 {
 	struct edit *edit = arg;
-	int64_t from_us =
-	    edit->valid_from_us == INT64_MIN ? edit->actor.now_us : edit->valid_from_us;
-	enum err err = find_type(db, edit);
+	enum err err;
 
-	if (err != OK)
+	/* Here, so that of two changes the one that is committed last is in force last. */
+	edit->actor.now_us = clock_now_us();
+	if ((err = find_type(db, edit)) != OK)
 		return err;
 	memcpy(edit->type.name, edit->name, sizeof(edit->name));
-	err = tariff_change(db, &edit->actor, &edit->type, edit->amount_in_cents, from_us);
+	err = tariff_change(
+	    db, &edit->actor, &edit->type, edit->amount_in_cents, edit->valid_from_us);
 	return err != OK ? err : answer_type(edit, 200);
 }
 
@@ -138,7 +139,7 @@ read_type(struct request *req, struct edit *edit)
 		return err;
 	jsonr_string(&body, "name", 1, TARIFF_NAME_MAX, &name, &n);
 	jsonr_int(&body, "amount_in_cents", 0, TARIFF_AMOUNT_MAX, &edit->amount_in_cents);
-	if (edit->valid_from_us == INT64_MIN && req->method == METHOD_PUT &&
+	if (edit->valid_from_us == TARIFF_FROM_NOW && req->method == METHOD_PUT &&
 	    jsonr_has(&body, "valid_from"))
 		jsonr_time(&body, "valid_from", &edit->valid_from_us);
 	read_currency(&body);
@@ -161,7 +162,7 @@ commit_edit(struct request *req, struct response *res, struct edit *edit, commit
 enum err
 type_create(struct request *req, struct response *res)
 {
-	struct edit edit = { .valid_from_us = INT64_MIN };
+	struct edit edit = { .valid_from_us = TARIFF_FROM_NOW };
 	enum err err = answer_open(req, &edit.answer);
 
 	if (err == OK && (err = read_type(req, &edit)) == OK)
@@ -173,7 +174,7 @@ type_create(struct request *req, struct response *res)
 enum err
 type_change(struct request *req, struct response *res)
 {
-	struct edit edit = { .valid_from_us = INT64_MIN };
+	struct edit edit = { .valid_from_us = TARIFF_FROM_NOW };
 	enum err err = answer_open(req, &edit.answer);
 
 	if (err == OK && (err = request_id(req, "id", &edit.type.id)) == OK &&
@@ -186,7 +187,7 @@ type_change(struct request *req, struct response *res)
 enum err
 type_delete(struct request *req, struct response *res)
 {
-	struct edit edit = { .valid_from_us = INT64_MIN };
+	struct edit edit = { .valid_from_us = TARIFF_FROM_NOW };
 	enum err err = answer_open(req, &edit.answer);
 
 	if (err == OK && (err = request_id(req, "id", &edit.type.id)) == OK)
@@ -221,15 +222,34 @@ type_get(struct request *req, struct response *res)
 	return jsonw_close(&w);
 }
 
+/* Of what is shown: amounts change by time alone, too. */
+static void
+types_etag(const struct tariff_type *types, size_t count, bool more, char etag[ETAG_MAX])
+{
+	unsigned char bytes[DIGEST_BYTES];
+	char text[2 * DIGEST_BYTES + 1], one[ETAG_MAX];
+	struct digest digest;
+
+	digest_begin(&digest);
+	digest_add(&digest, &more, sizeof(more));
+	for (size_t i = 0; i < count; i++) {
+		type_etag(&types[i], one);
+		digest_add(&digest, one, strlen(one));
+	}
+	digest_end(&digest, bytes);
+	text_to_hex(bytes, sizeof(bytes), text);
+	(void)snprintf(etag, ETAG_MAX, "\"%s\"", text);
+}
+
 static enum err
 send_types(const struct page *page, const struct tariff_type *types, size_t count, bool more,
-    struct response *res)
+    const char *etag, struct response *res)
 {
 	struct jsonw w;
 	enum err err;
 
 	response_begin(res, 200, "application/json");
-	if ((err = response_field(res, "Cache-Control", "no-cache")) != OK ||
+	if ((err = etag_send(res, etag)) != OK ||
 	    (more && (err = page_link(res, "/events/types", "", page, types[count - 1].id)) != OK))
 		return err;
 	jsonw_open(&w, response_write, res);
@@ -244,10 +264,11 @@ enum err
 types_list(struct request *req, struct response *res)
 {
 	struct tariff_type *types = NULL;
+	char etag[ETAG_MAX];
 	struct db *db = NULL;
 	struct page page;
 	size_t count = 0;
-	bool more;
+	bool more = false;
 	enum err err;
 
 	page_read(req, &page);
@@ -259,67 +280,88 @@ types_list(struct request *req, struct response *res)
 	if ((err = events_read(&db)) == OK)
 		err = tariff_list(db, clock_now_us(), &page, types, &count, &more);
 	events_read_end(db);
-	if (err == OK)
-		err = send_types(&page, types, count, more, res);
+	if (err == OK) {
+		types_etag(types, count, more, etag);
+		if (!etag_unchanged(req, res, etag))
+			err = send_types(&page, types, count, more, etag, res);
+	}
 	free(types);
 	return err;
 }
 
 static void
-put_price(struct jsonw *w, const struct db_query *q)
+put_price(struct jsonw *w, const struct tariff_set_price *price)
 {
 	char time[CLOCK_TEXT_SIZE];
-	size_t n;
 
 	jsonw_object_begin(w, NULL);
-	jsonw_int(w, "amount_in_cents", db_int(q, 0));
-	jsonw_string(w, "currency", db_text(q, 1, &n));
-	clock_text(db_int(q, 2), time);
+	jsonw_int(w, "amount_in_cents", price->amount_in_cents);
+	jsonw_string(w, "currency", price->currency);
+	clock_text(price->valid_from_us, time);
 	jsonw_string(w, "valid_from", time);
-	clock_text(db_int(q, 3), time);
+	clock_text(price->created_at_us, time);
 	jsonw_string(w, "created_at", time);
 	jsonw_object_end(w);
 }
 
-/* Every type has a price; so the first row tells whether there is such a type. */
+struct history {
+	int64_t type_id;
+	struct page page;
+	char etag[ETAG_MAX];
+	struct tariff_set_price *prices;
+	size_t count;
+	bool more;
+};
+
 static enum err
-send_prices(struct db *db, int64_t id, struct response *res)
+read_history(struct history *h)
 {
-	struct db_query q;
-	struct jsonw w;
-	bool found;
+	char version[LEDGER_VERSION_SIZE];
+	struct db *db = NULL;
 	enum err err;
 
-	db_query(&q, db, &sql_events_prices_list);
-	db_bind_int(&q, id);
-	if ((err = db_next(&q, &found)) == OK && !found)
-		err = fail(ERR_NOT_FOUND, "there is no type %lld", (long long)id);
-	if (err != OK)
-		goto done;
+	h->prices = calloc((size_t)h->page.limit + 1, sizeof(*h->prices));
+	if (h->prices == NULL)
+		return fail(ERR_BUSY, "no memory for a list");
+	if ((err = events_read(&db)) == OK && (err = ledger_version(db, version)) == OK)
+		err = tariff_prices(db, h->type_id, &h->page, h->prices, &h->count, &h->more);
+	events_read_end(db);
+	if (err == OK)
+		(void)snprintf(h->etag, sizeof(h->etag), "\"%s\"", version);
+	return err;
+}
+
+static enum err
+send_history(const struct history *h, struct response *res)
+{
+	char path[64];
+	struct jsonw w;
+	enum err err;
+
 	response_begin(res, 200, "application/json");
-	if ((err = response_field(res, "Cache-Control", "no-cache")) != OK)
-		goto done;
+	(void)snprintf(path, sizeof(path), "/events/types/%lld/prices", (long long)h->type_id);
+	if ((err = etag_send(res, h->etag)) != OK ||
+	    (h->more &&
+		(err = page_link(res, path, "", &h->page, h->prices[h->count - 1].id)) != OK))
+		return err;
 	jsonw_open(&w, response_write, res);
 	jsonw_array_begin(&w, NULL);
-	for (; err == OK && found; err = db_next(&q, &found))
-		put_price(&w, &q);
+	for (size_t i = 0; i < h->count; i++)
+		put_price(&w, &h->prices[i]);
 	jsonw_array_end(&w);
-	if (err == OK)
-		err = jsonw_close(&w);
-done:
-	db_done(&q);
-	return err;
+	return jsonw_close(&w);
 }
 
 enum err
 prices_list(struct request *req, struct response *res)
 {
-	struct db *db = NULL;
-	int64_t id;
-	enum err err;
+	struct history h = { 0 };
+	enum err err = request_id(req, "id", &h.type_id);
 
-	if ((err = request_id(req, "id", &id)) == OK && (err = events_read(&db)) == OK)
-		err = send_prices(db, id, res);
-	events_read_end(db);
+	page_read(req, &h.page);
+	if (err == OK && (err = err_pending()) == OK && (err = read_history(&h)) == OK &&
+	    !etag_unchanged(req, res, h.etag))
+		err = send_history(&h, res);
+	free(h.prices);
 	return err;
 }

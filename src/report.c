@@ -291,6 +291,29 @@ sort_caregivers(struct report_filter *filter)
 	filter->caregiver_count = kept + 1;
 }
 
+/* What looks like a filter is refused where it is none: passed over, it would give a report of
+ * everybody. */
+static void
+refuse_params(const struct request *req, const char *const *names, const char *why)
+{
+	bool found;
+
+	for (; *names != NULL; names++) {
+		(void)request_param(req, *names, &found);
+		if (found)
+			(void)fail_field(*names, "%s", why);
+	}
+}
+
+/* The filters of a list of events. */
+static void
+refuse_foreign(const struct request *req)
+{
+	static const char *const names[] = { "caregiver_id", "type_id", "reimbursed", NULL };
+
+	refuse_params(req, names, "is no filter of the report, which has caregiver_ids");
+}
+
 static enum err
 read_query(struct request *req, struct question *question)
 {
@@ -299,6 +322,7 @@ read_query(struct request *req, struct question *question)
 	bool found;
 
 	question->format = query_format(req, &found);
+	refuse_foreign(req);
 	request_param_time(req, "min_time", &filter->min_time_us, &found);
 	request_param_time(req, "max_time", &filter->max_time_us, &found);
 	if ((err = query_caregivers(req, filter)) != OK || (err = err_pending()) != OK)
@@ -328,23 +352,10 @@ read_members(const struct jsonr *body, bool has_format, struct question *questio
 	    &filter->caregiver_ids, &filter->caregiver_count);
 }
 
-/* Filters in the query of a POST are refused: passed over, they would give a report of all. */
-static void
-refuse_filters(const struct request *req)
-{
-	static const char *const names[] = { "caregiver_ids", "min_time", "max_time" };
-	bool found;
-
-	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-		(void)request_param(req, names[i], &found);
-		if (found)
-			(void)fail_field(names[i], "belongs in the body of a POST");
-	}
-}
-
 static enum err
 read_body(struct request *req, struct question *question)
 {
+	static const char *const in_body[] = { "caregiver_ids", "min_time", "max_time", NULL };
 	struct jsonr body;
 	char *bytes;
 	size_t n;
@@ -356,7 +367,8 @@ read_body(struct request *req, struct question *question)
 	if ((err = request_body(req, REQUEST_BODY_MAX, &bytes, &n)) != OK)
 		return err;
 	question->format = query_format(req, &has_format);
-	refuse_filters(req);
+	refuse_foreign(req);
+	refuse_params(req, in_body, "belongs in the body of a POST");
 	if ((err = jsonr_parse(bytes, n, &body)) == OK) {
 		err = read_members(&body, has_format, question);
 		jsonr_close(&body);

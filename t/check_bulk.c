@@ -219,10 +219,12 @@ static const struct {
 	{ T("{"), "# line 2: the body is not valid JSON at byte 1: a string belongs here\n" },
 	{ T("{}{}"),
 	    "# line 2: the body is not valid JSON at byte 2: nothing may follow the value\n" },
-	{ T("\0"), "# line 2: the body is not valid JSON at byte 0: not a number\n" },
-	{ T("\x0c"), "# line 2: the body is not valid JSON at byte 0: not a number\n" },
-	{ T("\xef\xbb\xbf" ONE), "# line 2: the body is not valid JSON at byte 0: not a number\n" },
-	{ T("{\"a\":\"\xff\"}"), "# line 2: the body is not valid JSON at byte 6: not UTF-8\n" },
+	{ T("\0"), "# line 2: the body is not valid JSON at byte 0: a value belongs here\n" },
+	{ T("\x0c"), "# line 2: the body is not valid JSON at byte 0: a value belongs here\n" },
+	{ T("\xef\xbb\xbf" ONE),
+	    "# line 2: the body is not valid JSON at byte 0: neither a byte order mark nor text "
+	    "without quotes belongs here\n" },
+	{ T("{\"a\":\"\xff\"}"), "#/a line 2: not UTF-8\n" },
 	{ T("{\"a\":1,\"a\":2}"), "#/a line 2: given twice\n" },
 	{ T("{\"a\":1,\"\\u0061\":2}"),
 	    "# line 2: a member is given twice, once with escapes in its name\n" },
@@ -297,7 +299,8 @@ START_TEST(only_the_first_ten_bad_lines_are_named)
 		open_bulk(INT64_MIN);
 		ck_assert_int_eq(feed(text, n, 0, step), ERR_INPUT);
 		ck_assert_str_eq(all_fields(), expected);
-		ck_assert_str_eq(err_words(), "10 fields are not as they must be");
+		ck_assert_str_eq(
+		    err_words(), "10 lines are wrong, and those behind them were not read");
 		bulk_close(bulk);
 	}
 	data_end();
@@ -358,6 +361,7 @@ START_TEST(an_unknown_type_is_named_by_its_line_and_nothing_is_written)
 		"9223372036854775807", "1", "2026-11-20T10:00:00Z") "\n" ONE;
 	char more[4096] = "", expected[4096] = "";
 	size_t n = 0, e = 0;
+	int64_t changes;
 
 	data_begin();
 	(void)add_type(100);
@@ -373,7 +377,9 @@ START_TEST(an_unknown_type_is_named_by_its_line_and_nothing_is_written)
 		ck_assert_int_eq(
 		    feed(i == 0 ? text : more, i == 0 ? sizeof(text) - 1 : n, 0, 99), OK);
 		ck_assert_int_eq(db_begin(db), OK);
+		changes = db_changes(db);
 		ck_assert_int_eq(write_bulk(), ERR_INPUT);
+		ck_assert_int_eq(db_changes(db), changes); /* nothing to be undone */
 		ck_assert_str_eq(all_fields(),
 		    i == 0 ? "#/type_id line 2: there is no such type\n"
 			     "#/type_id line 5: there is no such type\n"

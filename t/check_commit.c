@@ -91,7 +91,7 @@ counts_now(void)
 struct caller {
 	int64_t who, n;
 	enum err returns; /* after it has written, where not OK */
-	bool writes, says, orphan;
+	bool writes, says, orphan, alone;
 	atomic_int runs;
 	pthread_t thread;
 	atomic_int tid; /* once it is about to ask */
@@ -176,7 +176,8 @@ call(void *arg)
 
 	err_clear();
 	caller->tid = (int)syscall(SYS_gettid);
-	caller->err = commit_run(commit, note, caller);
+	caller->err = caller->alone ? commit_run_alone(commit, note, caller)
+				    : commit_run(commit, note, caller);
 	err_save(&caller->said);
 	return NULL;
 }
@@ -303,6 +304,21 @@ START_TEST(those_that_wait_are_one_transaction)
 }
 END_TEST
 
+START_TEST(a_change_that_takes_long_shares_its_transaction_with_nobody)
+{
+	static struct caller callers[] = { { .who = 1, .writes = true },
+		{ .who = 2, .writes = true }, { .who = 3, .writes = true, .alone = true },
+		{ .who = 4, .writes = true, .alone = true }, { .who = 5, .writes = true } };
+
+	begin();
+	/* 1 and 2, then 3, then 4, then 5 */
+	ck_assert_int_eq(run_together(callers, COUNT(callers)), 4);
+	look();
+	ck_assert_str_eq(data_rows("SELECT CAST(who AS TEXT) FROM notes"), "1\n2\n3\n4\n5\n");
+	end();
+}
+END_TEST
+
 START_TEST(what_was_answered_is_there_although_the_process_dies)
 {
 	int64_t done = 0, n;
@@ -424,7 +440,7 @@ START_TEST(a_commit_that_does_not_reach_the_disk_fails_all_and_leaves_nothing)
 
 	begin();
 	ck_assert_int_eq(note_once(9), OK);
-	power_fault(POWER_SYNC, SQLITE_IOERR_FSYNC, 1, 2);
+	power_fault(POWER_SYNC, SQLITE_IOERR_FSYNC, 1, 3); /* also what is to be written over it */
 	ck_assert_int_eq(run_together(callers, COUNT(callers)), 0);
 	for (size_t i = 0; i < COUNT(callers); i++) {
 		ck_assert_int_eq(callers[i].err, ERR_BUSY);
@@ -626,6 +642,7 @@ END_TEST
 
 CHECK_MAIN(commit,
     { changes_share_commits_and_are_all_there, those_that_wait_are_one_transaction,
+	a_change_that_takes_long_shares_its_transaction_with_nobody,
 	what_was_answered_is_there_although_the_process_dies, a_change_that_fails_is_undone_alone,
 	words_and_bad_fields_reach_who_asked_and_nobody_else,
 	a_failed_commit_fails_all_and_leaves_nothing,

@@ -86,8 +86,7 @@ static const struct {
 START_TEST(if_match_compares_strongly)
 {
 	for (size_t i = 0; i < COUNT(rows); i++) {
-		const struct request req = { .if_match = rows[i].list,
-			.if_none_match = rows[i].etag };
+		const struct request req = { .if_match = rows[i].list, .if_none_match = "" };
 		enum err err = etag_check(&req, rows[i].etag);
 
 		ck_assert_msg(err == (rows[i].match ? OK : ERR_PRECONDITION), "%s of %s",
@@ -95,6 +94,22 @@ START_TEST(if_match_compares_strongly)
 		if (err != OK)
 			ck_assert_str_eq(
 			    err_words(), "If-Match does not name the resource as it is now");
+	}
+}
+END_TEST
+
+START_TEST(a_change_is_refused_where_if_none_match_names_what_is_there)
+{
+	for (size_t i = 0; i < COUNT(rows); i++) {
+		struct request req = {
+			.if_match = "", .if_none_match = rows[i].list, .method = METHOD_PUT
+		};
+
+		ck_assert_msg(
+		    etag_check(&req, rows[i].etag) == (rows[i].none_match ? ERR_PRECONDITION : OK),
+		    "%s of %s", rows[i].etag, rows[i].list);
+		req.method = METHOD_GET; /* for which it is no error */
+		ck_assert_int_eq(etag_check(&req, rows[i].etag), OK);
 	}
 }
 END_TEST
@@ -152,6 +167,6 @@ START_TEST(a_stored_resource_is_sent_with_its_etag_and_no_cache)
 END_TEST
 
 CHECK_MAIN(etag,
-    { if_match_compares_strongly, if_none_match_compares_weakly_and_answers_304,
-	without_the_field_there_is_no_condition,
+    { if_match_compares_strongly, a_change_is_refused_where_if_none_match_names_what_is_there,
+	if_none_match_compares_weakly_and_answers_304, without_the_field_there_is_no_condition,
 	a_stored_resource_is_sent_with_its_etag_and_no_cache })

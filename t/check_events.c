@@ -424,11 +424,15 @@ static const struct bad bad_types[] = {
 	{ T("null"), "", "the body must be a JSON object" },
 	{ T("{"), "", NOT_JSON("1", "a string belongs here") },
 	{ T(CARE "x"), "", "nothing may follow the value" },
-	{ T("{\"name\":\"\xff\",\"amount_in_cents\":1}"), "", "not UTF-8" },
-	{ T("{\"name\":\"\\u0000\",\"amount_in_cents\":1}"), "", "NUL is not allowed" },
-	{ T("{\"name\":\"\0\",\"amount_in_cents\":1}"), "", "a control character must be escaped" },
-	{ T("{\"x\":" DEEP8 DEEP8 DEEP8 DEEP8 DEEP_END8 DEEP_END8 DEEP_END8 DEEP_END8 "}"), "",
-	    "nested too deeply" },
+	{ T("{\"name\":\"\xff\",\"amount_in_cents\":1}"), BAD("#/name", "not UTF-8"), NULL },
+	{ T("{\"name\":\"\\u0000\",\"amount_in_cents\":1}"), BAD("#/name", "NUL is not allowed"),
+	    NULL },
+	{ T("{\"name\":\"\0\",\"amount_in_cents\":1}"),
+	    BAD("#/name", "a control character must be escaped"), NULL },
+	{ T("{\"x\":" DEEP8 DEEP8 DEEP8 DEEP8 DEEP_END8 DEEP_END8 DEEP_END8 DEEP_END8 "}"),
+	    BAD("#/x/0/0/0/0/0/0/0/0/0/0/0/0/0/0/0/0/0/0/0/0/0/0/0/0/0/0/0/0/0/0/0",
+		"nested too deeply"),
+	    NULL },
 	{ T("{\"name\":\"a\",\"name\":\"a\",\"amount_in_cents\":1}"), BAD("#/name", "given twice"),
 	    NULL },
 	{ T("{\"name\":\"a\",\"\\u006eame\":\"a\",\"amount_in_cents\":1}"), "",
@@ -525,7 +529,7 @@ static const struct bad bad_imports[] = {
 	    NULL },
 	{ T(ONE "\n[]\n\n" ONE "\nx\n"),
 	    BAD("#", "line 2: the body must be a JSON object") "," BAD(
-		"#", "line 5: " NOT_JSON("0", "not a number")),
+		"#", "line 5: " NOT_JSON("0", "a value belongs here")),
 	    NULL },
 	{ T(ONE "\n" EVENT("3", "1", "2026-11-20T10:00:00Z") "\n" ONE "\n" EVENT(
 	      "4", "1", "2026-11-20T10:00:00Z")),
@@ -1187,7 +1191,7 @@ END_TEST
 
 /* --- Prices. */
 
-START_TEST(the_history_of_prices_is_kept_the_latest_first)
+START_TEST(the_history_of_prices_is_kept_in_the_order_of_setting)
 {
 	begin();
 	ck_assert_int_eq(POST("/events/types", CARE), 201);
@@ -1204,14 +1208,17 @@ START_TEST(the_history_of_prices_is_kept_the_latest_first)
 	ck_assert_int_eq(GET("/events/types/1/prices"), 200);
 	ck_assert_int_eq(count_in(BODY, "{\"amount_in_cents\":"), 3);
 	ck_assert_ptr_eq(strstr(BODY,
-			     "[{\"amount_in_cents\":2,\"currency\":\"SEK\","
-			     "\"valid_from\":\"2099-01-01T00:00:00.000000Z\",\"created_at\":\""),
+			     "[{\"amount_in_cents\":25000,\"currency\":\"SEK\","
+			     "\"valid_from\":\"1970-01-01T00:00:00.000000Z\",\"created_at\":\""),
 	    BODY);
 	ck_has("{\"amount_in_cents\":1,\"currency\":\"SEK\","
 	       "\"valid_from\":\"2020-01-01T00:00:00.000000Z\"");
-	ck_has("{\"amount_in_cents\":25000,\"currency\":\"SEK\","
-	       "\"valid_from\":\"1970-01-01T00:00:00.000000Z\"");
+	ck_has("{\"amount_in_cents\":2,\"currency\":\"SEK\","
+	       "\"valid_from\":\"2099-01-01T00:00:00.000000Z\"");
 	ck_assert_str_eq(FIELD("Cache-Control"), "no-cache");
+	ck_assert_int_eq(GET("/events/types/1/prices?limit=2"), 200);
+	ck_assert_int_eq(count_in(BODY, "{\"amount_in_cents\":"), 2);
+	ck_assert_ptr_nonnull(strstr(FIELD("Link"), "</events/types/1/prices?limit=2&cursor="));
 	ck_assert_int_eq(POST("/events", EVENT("1", "1", "2019-12-31T23:59:59.999999Z")), 201);
 	ck_has("\"amount_in_cents\":25000,");
 	ck_assert_int_eq(POST("/events", EVENT("1", "1", "2020-01-01T00:00:00Z")), 201);
@@ -1425,7 +1432,7 @@ CHECK_MAIN(events,
 	of_many_with_one_key_all_get_the_answer_of_the_one_that_is_done,
 	the_links_of_a_list_lead_through_all_that_fits,
 	types_come_by_pages_too_and_a_page_is_100_unless_asked, a_bad_filter_is_named,
-	the_history_of_prices_is_kept_the_latest_first, an_import_tells_how_many_it_has_made,
+	the_history_of_prices_is_kept_in_the_order_of_setting, an_import_tells_how_many_it_has_made,
 	an_import_is_as_long_as_it_likes, only_an_admin_registers_events_before_the_entry_window,
 	an_event_within_the_window_is_taken_and_a_retry_also_after_it,
 	a_change_leaves_its_row_in_the_audit, without_its_database_it_is_busy_and_says_so })

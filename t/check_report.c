@@ -826,6 +826,8 @@ START_TEST(a_bad_question_is_refused_with_every_bad_field_named)
 		{ false, "?min_time=2020-01-01T00:00:00Z&min_time=2020-01-01T00:00:00Z",
 		    { "min_time" } },
 		{ false, "?max_time=now", { "max_time" } },
+		{ false, "?caregiver_id=4", { "caregiver_id" } },
+		{ false, "?type_id=4&reimbursed=true", { "type_id", "reimbursed" } },
 		{ false, "?format=", { "format" } },
 		{ false, "?format=xml", { "format" } },
 		{ false, "?format=CSV", { "format" } },

@@ -360,6 +360,59 @@ START_TEST(a_connection_that_only_reads_changes_nothing)
 }
 END_TEST
 
+START_TEST(what_is_in_force_from_now_on_is_what_was_set_last_whatever_the_clock_says)
+{
+	struct tariff_type type = { .name = "a", .amount_in_cents = 100, .currency = "SEK" };
+	const int64_t set_back_us[] = { NOW_US, NOW_US - CLOCK_SECOND_US, NOW_US - 1, NOW_US + 1 };
+
+	data_begin();
+	ck_assert_int_eq(tariff_add(db, &actor, &type), OK);
+	/* What was announced beforehand stays where it is. */
+	ck_assert_int_eq(tariff_change(db, &actor, &type, 900, NOW_US + DAY_US), OK);
+	for (size_t i = 0; i < COUNT(set_back_us); i++) {
+		const struct ledger_actor then = { "tester", set_back_us[i] };
+
+		ck_assert_int_eq(
+		    tariff_change(db, &then, &type, 200 + (int64_t)i, TARIFF_FROM_NOW), OK);
+		ck_assert_int_eq(tariff_get(db, 1, NOW_US + 2, &type), OK);
+		ck_assert_int_eq(type.amount_in_cents, 200 + (int64_t)i);
+	}
+	ck_assert_int_eq(tariff_get(db, 1, NOW_US + DAY_US, &type), OK);
+	ck_assert_int_eq(type.amount_in_cents, 900);
+	data_end();
+}
+END_TEST
+
+START_TEST(the_history_comes_in_pages_in_the_order_of_setting)
+{
+	struct tariff_type type = { .name = "a", .amount_in_cents = 100, .currency = "SEK" };
+	struct tariff_set_price prices[3];
+	size_t count;
+	bool more;
+
+	data_begin();
+	ck_assert_int_eq(tariff_add(db, &actor, &type), OK);
+	ck_assert_int_eq(tariff_change(db, &actor, &type, 300, DAY_US), OK);
+	ck_assert_int_eq(tariff_change(db, &actor, &type, 200, HOUR_US), OK);
+	ck_assert_int_eq(tariff_prices(db, 1, &(struct page){ 2, 0 }, prices, &count, &more), OK);
+	ck_assert_uint_eq(count, 2);
+	ck_assert(more);
+	ck_assert_int_eq(prices[0].amount_in_cents, 100);
+	ck_assert_int_eq(prices[1].amount_in_cents, 300);
+	ck_assert_int_eq(prices[1].valid_from_us, DAY_US);
+	ck_assert_int_eq(prices[1].created_at_us, NOW_US);
+	ck_assert_int_eq(
+	    tariff_prices(db, 1, &(struct page){ 2, prices[1].id }, prices, &count, &more), OK);
+	ck_assert_uint_eq(count, 1);
+	ck_assert(!more);
+	ck_assert_int_eq(prices[0].amount_in_cents, 200);
+	ck_assert_str_eq(prices[0].currency, "SEK");
+	ck_assert_int_eq(
+	    tariff_prices(db, 2, &(struct page){ 2, 0 }, prices, &count, &more), ERR_NOT_FOUND);
+	data_end();
+}
+END_TEST
+
 CHECK_MAIN(tariff,
     { a_new_type_has_a_price_since_ever_and_an_audit_row, amounts_go_from_nothing_to_the_limit,
 	a_name_has_up_to_200_characters_of_any_length, a_name_is_taken_once_and_as_it_is_written,
@@ -367,4 +420,6 @@ CHECK_MAIN(tariff,
 	a_change_has_a_version_and_an_audit_row_and_tells_what_is_in_force_now,
 	a_type_is_deleted_once_no_event_uses_it, an_id_is_never_used_again,
 	a_deleted_name_is_free_again, pages_give_every_type_once_in_the_order_of_ids,
-	a_connection_that_only_reads_changes_nothing })
+	a_connection_that_only_reads_changes_nothing,
+	what_is_in_force_from_now_on_is_what_was_set_last_whatever_the_clock_says,
+	the_history_comes_in_pages_in_the_order_of_setting })

@@ -55,12 +55,13 @@ serve_one(void *arg)
 	return NULL;
 }
 
-static void
+static bool
 tell(void *ctx, int64_t bytes)
 {
 	ck_assert_ptr_eq(ctx, &told_bytes);
 	ck_assert_int_ge(bytes, told_bytes);
 	told_bytes = bytes;
+	return true;
 }
 
 static char
@@ -100,6 +101,7 @@ begin(size_t n, size_t wanted, const char *text, size_t text_bytes)
 	upload = (struct upload){ .url = "http://localhost/events",
 		.socket = SOCKET,
 		.type = "application/x-ndjson",
+		.key = "once",
 		.fd = make_file(n),
 		.bytes = (int64_t)n,
 		.told = tell,

@@ -14,10 +14,12 @@ answer_open(const struct request *req, struct answer *a)
 {
 	/* Other methods can be repeated as they are. */
 	const char *key = req->method == METHOD_POST ? req->idempotency_key : "";
+	const bool is_json = request_is(req, "application/json");
 	size_t n = strlen(key);
 
 	a->key = key;
 	a->status = 0;
+	a->alone = false;
 	a->location[0] = a->etag[0] = '\0';
 	a->body = NULL;
 	a->n = a->room = 0;
@@ -36,6 +38,7 @@ answer_open(const struct request *req, struct answer *a)
 	/* With their NULs and their number, so that no two requests run into one another. */
 	digest_add(&a->digesting, &req->segment_count, sizeof(req->segment_count));
 	digest_add(&a->digesting, req->method_name, strlen(req->method_name) + 1);
+	digest_add(&a->digesting, &is_json, sizeof(is_json));
 	for (size_t i = 0; i < req->segment_count; i++)
 		digest_add(&a->digesting, req->segments[i].s, req->segments[i].n + 1);
 	return OK;
@@ -211,7 +214,7 @@ answer_commit(struct answer *a, struct commit *commit, commit_fn make, void *arg
 {
 	struct work work = { a, make, arg };
 
-	return commit_run(commit, run, &work);
+	return a->alone ? commit_run_alone(commit, run, &work) : commit_run(commit, run, &work);
 }
 
 enum err

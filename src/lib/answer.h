@@ -14,8 +14,8 @@
  *	answer_close(&a)
  *
  * MAKE runs in the writer's transaction, unless the request was answered before: it makes the
- *change and, by answer_begin() and answer_write(), the answer.  Made for one request, used by its
- *thread and, meanwhile, by the writer's.
+ * change and, by answer_begin() and answer_write(), the answer.  Made for one request, used by its
+ * thread and, meanwhile, by the writer's.
  */
 #ifndef CAREDESK_ANSWER_H
 #define CAREDESK_ANSWER_H
@@ -34,6 +34,7 @@ struct answer {
 	const char *key; /* "" if the client gave none; lent by the request */
 	unsigned char digest[DIGEST_BYTES];
 	struct digest digesting;
+	bool alone; /* to be set before answer_commit(): the change takes long (commit.h) */
 	int status;
 	char location[ANSWER_FIELD_MAX], etag[ANSWER_FIELD_MAX]; /* "" for none */
 	char *body; /* NULL where there is none */
@@ -41,8 +42,8 @@ struct answer {
 };
 
 /* Takes the Idempotency-Key of a POST: ERR_INPUT if it is no 1..128 printable ASCII characters. The
- * request's method and path are in the digest, its body is added by answer_digest(), all at once or
- * piece by piece. */
+ * request's method, path and kind of body are in the digest, its body is added by answer_digest(),
+ * all at once or piece by piece. */
 enum err answer_open(const struct request *req, struct answer *a) MUST_CHECK;
 void answer_digest(struct answer *a, const void *bytes, size_t n);
 

@@ -1,5 +1,6 @@
 #include "lib/bulk.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -197,6 +198,16 @@ bulk_add(struct bulk *bulk, const char *bytes, size_t n)
 	return err;
 }
 
+static enum err
+tell_bad_lines(int count)
+{
+	enum err err = err_pending();
+
+	if (count == BAD_LINES_MAX)
+		return fail(err, "%d lines are wrong, and those behind them were not read", count);
+	return count > 1 ? fail(err, "%d lines are wrong", count) : err;
+}
+
 enum err
 bulk_end(struct bulk *bulk)
 {
@@ -205,7 +216,7 @@ bulk_end(struct bulk *bulk)
 	if (bulk->bad_lines < BAD_LINES_MAX && (bulk->used > 0 || bulk->too_long))
 		err = end_line(bulk);
 	if (err == OK && bulk->bad_lines > 0)
-		err = err_pending();
+		err = tell_bad_lines(bulk->bad_lines);
 	if (err == OK && fflush(bulk->spool) != 0)
 		err = fail(ERR_BUSY, "there is no room for so large an import now");
 	return err;
@@ -222,7 +233,9 @@ struct price {
 struct writing {
 	struct db *db;
 	const struct ledger_actor *actor;
-	int64_t earliest_us;
+	struct bulk *bulk;
+	void (*told)(void *ctx, int64_t written);
+	void *ctx;
 	int bad_lines;
 	size_t sum_count;
 	struct ledger_sum sums[BATCH]; /* of one event each */
@@ -314,8 +327,9 @@ refuse_entry(struct writing *w, const struct entry *entry, const char *pointer, 
 	return fail_field(pointer, "line %lld: %s", (long long)entry->line, why);
 }
 
+/* What may be wrong with an entry that was well written. */
 static enum err
-write_entry(struct writing *w, const struct entry *entry)
+check_entry(struct writing *w, const struct entry *entry)
 {
 	int64_t amount;
 	bool found;
@@ -323,35 +337,44 @@ write_entry(struct writing *w, const struct entry *entry)
 
 	/* Not while the lines are read: a retry of what was done within the window may come after
 	 * it. */
-	if (entry->start_time_us < w->earliest_us)
+	if (entry->start_time_us < w->bulk->earliest_us)
 		return refuse_entry(w, entry, "#/start_time", "is before the entry window");
 	if ((err = find_amount(w, entry, &amount, &found)) != OK)
 		return err;
 	if (!found)
 		return refuse_entry(w, entry, "#/type_id", "there is no such type");
-	/* Once a line is bad, only further bad ones matter. */
-	return w->bad_lines > 0 ? OK : insert(w, entry, amount);
+	return OK;
 }
 
 static enum err
-write_all(struct writing *w, struct bulk *bulk, void (*told)(void *, int64_t), void *ctx)
+write_entry(struct writing *w, const struct entry *entry)
 {
+	int64_t amount;
+	bool found;
+	enum err err = find_amount(w, entry, &amount, &found);
+
+	assert(err != OK || found);
+	return err == OK ? insert(w, entry, amount) : err;
+}
+
+static enum err
+each_entry(struct writing *w, enum err (*act)(struct writing *w, const struct entry *entry))
+{
+	struct bulk *bulk = w->bulk;
 	struct entry entry;
-	enum err err = OK;
+	enum err err;
 
 	rewind(bulk->spool);
 	for (int64_t i = 0; i < bulk->count && w->bad_lines < BAD_LINES_MAX; i++) {
 		if (fread(&entry, sizeof(entry), 1, bulk->spool) != 1)
 			return fail(ERR_BUSY, "an import cannot be read back");
-		err = write_entry(w, &entry);
+		err = act(w, &entry);
 		if (err != OK && (err != ERR_INPUT || w->bad_lines == 0))
 			return err;
-		if (told != NULL && i % BATCH == 0)
-			told(ctx, i);
+		if (w->told != NULL && act == write_entry && i % BATCH == 0)
+			w->told(w->ctx, i);
 	}
-	if (w->bad_lines > 0)
-		return err_pending();
-	return add_sums(w);
+	return w->bad_lines > 0 ? tell_bad_lines(w->bad_lines) : OK;
 }
 
 enum err
@@ -365,8 +388,12 @@ bulk_write(struct bulk *bulk, struct db *db, const struct ledger_actor *actor,
 		return fail(ERR_BUSY, "no memory for an import");
 	w->db = db;
 	w->actor = actor;
-	w->earliest_us = bulk->earliest_us;
-	err = write_all(w, bulk, told, ctx);
+	w->bulk = bulk;
+	w->told = told;
+	w->ctx = ctx;
+	/* Nothing is written before all is known to be good, so that nothing need be undone. */
+	if ((err = each_entry(w, check_entry)) == OK && (err = each_entry(w, write_entry)) == OK)
+		err = add_sums(w);
 	free(w);
 	return err;
 }

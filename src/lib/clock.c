@@ -173,6 +173,20 @@ take_offset(struct cursor *c, int *minutes)
 	return true;
 }
 
+/* Leap seconds come at the ends of months in UTC (RFC 3339 section 5.7).  Unix time has none: it
+ * counts as the last instant of its month.  *AT is behind it; false where none can be. */
+static bool
+fold_leap_second(int64_t *at)
+{
+	int64_t begin = *at / CLOCK_SECOND_US * CLOCK_SECOND_US;
+
+	if (*at < 0 || begin >= CLOCK_END_US + CLOCK_SECOND_US ||
+	    (begin < CLOCK_END_US && begin != clock_month_start(clock_month(begin))))
+		return false;
+	*at = begin - 1;
+	return true;
+}
+
 enum err
 clock_parse(const char *s, size_t n, int64_t *us)
 {
@@ -180,6 +194,7 @@ clock_parse(const char *s, size_t n, int64_t *us)
 	struct tm tm = { 0 };
 	int64_t fraction_us, at;
 	int offset_min;
+	bool is_leap;
 
 	if (!take_date(&c, &tm) || !take_one_of(&c, "Tt ") ||
 	    !take_number(&c, 2, 0, 23, &tm.tm_hour) || !take_one_of(&c, ":") ||
@@ -187,7 +202,10 @@ clock_parse(const char *s, size_t n, int64_t *us)
 	    !take_number(&c, 2, 0, 60, &tm.tm_sec) || !take_fraction(&c, &fraction_us) ||
 	    !take_offset(&c, &offset_min) || c.n != 0)
 		goto bad;
+	is_leap = tm.tm_sec == 60; /* before timegm(), which rewrites it */
 	at = timegm(&tm) * CLOCK_SECOND_US + fraction_us - offset_min * 60 * CLOCK_SECOND_US;
+	if (is_leap && !fold_leap_second(&at))
+		goto bad;
 	if (at < 0 || at >= CLOCK_END_US) /* by its offset, or a leap second */
 		goto bad;
 	*us = at;

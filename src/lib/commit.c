@@ -18,6 +18,7 @@
 struct change {
 	commit_fn fn;
 	void *arg;
+	bool alone;
 	enum err err;
 	struct err_state said; /* set where ERR is not OK */
 	bool queued; /* under the lock of commit, as NEXT while it is */
@@ -102,6 +103,15 @@ run_changes(struct db *db, struct change *batch, bool *again)
 	return err;
 }
 
+/* A commit that failed may lie whole in the log, and would be found there after a crash: another
+ * one takes its place. */
+static void
+write_over(struct db *db)
+{
+	if (db_begin(db) != OK || db_touch(db) != OK || db_commit(db) != OK)
+		db_rollback(db);
+}
+
 /* All of BATCH, committed or failed. */
 static enum err
 run_batch(struct db *db, struct change *batch)
@@ -121,16 +131,22 @@ run_batch(struct db *db, struct change *batch)
 	for (struct change *change = batch; err != OK && change != NULL; change = change->next)
 		if (change->err == OK)
 			refuse(change, err == ERR_INTERNAL ? err : ERR_BUSY);
+	if (err != OK)
+		write_over(db);
 	return err;
 }
 
-/* Takes up to COMMIT_CHANGES_MAX of the queue, with the lock held. */
+/* Takes up to COMMIT_CHANGES_MAX of the queue, or one that runs alone, with the lock held. */
 static struct change *
 take_batch(struct commit *commit, int64_t *count)
 {
 	struct change *batch = commit->first, **last = &batch;
+	bool alone = false;
 
-	for (*count = 0; *last != NULL && *count < COMMIT_CHANGES_MAX; ++*count) {
+	for (*count = 0; *last != NULL && *count < COMMIT_CHANGES_MAX && !alone; ++*count) {
+		if ((*last)->alone && *count > 0)
+			break;
+		alone = (*last)->alone;
 		(*last)->queued = false;
 		(*last)->err = OK;
 		last = &(*last)->next;
@@ -326,14 +342,15 @@ await(struct commit *commit, struct change *change)
 	return !withdrawn;
 }
 
-enum err
-commit_run(struct commit *commit, commit_fn fn, void *arg)
+static enum err
+run_change(struct commit *commit, commit_fn fn, void *arg, bool alone)
 {
 	struct change change; /* not all of it need be cleared */
 	enum err err = ERR_BUSY;
 
 	change.fn = fn;
 	change.arg = arg;
+	change.alone = alone;
 	change.next = NULL;
 	change.queued = true;
 	change.done = false;
@@ -353,6 +370,18 @@ commit_run(struct commit *commit, commit_fn fn, void *arg)
 	(void)pthread_cond_destroy(&change.let_go);
 	(void)pthread_mutex_destroy(&change.lock);
 	return err;
+}
+
+enum err
+commit_run(struct commit *commit, commit_fn fn, void *arg)
+{
+	return run_change(commit, fn, arg, false);
+}
+
+enum err
+commit_run_alone(struct commit *commit, commit_fn fn, void *arg)
+{
+	return run_change(commit, fn, arg, true);
 }
 
 static enum err

@@ -11,7 +11,8 @@
  * all of its changes return ERR_BUSY and nothing of them is left.
  *
  * A change that has not begun within COMMIT_WAIT_US (the writer is at a large import, or its disk
- * hangs) is withdrawn with ERR_BUSY; once begun, it is waited for.
+ * hangs) is withdrawn with ERR_BUSY; once begun, it is waited for.  So a change that takes long
+ * runs alone: no other one begins with it.
  *
  * Any thread.
  */
@@ -41,6 +42,9 @@ enum err commit_open(
 void commit_close(struct commit *commit);
 
 enum err commit_run(struct commit *commit, commit_fn fn, void *arg) MUST_CHECK;
+
+/* For a change that takes long: in a transaction of its own. */
+enum err commit_run_alone(struct commit *commit, commit_fn fn, void *arg) MUST_CHECK;
 
 /* OK if the last transaction was; else tries one that changes nothing, and says how that went. */
 enum err commit_health(struct commit *commit) MUST_CHECK;

@@ -92,8 +92,8 @@ enum err db_touch(struct db *db) MUST_CHECK;
 int64_t db_changes(const struct db *db);
 
 /* Moves what was committed from the log into the database file, as far as readers allow; the
- * writer's, outside a transaction, when db_log_pages() has grown.  Errors are logged only: the
- * commits are safe where they are. */
+ * writer's, outside a transaction, when db_log_pages(), what came since the last one, has grown.
+ * Errors are logged only: the commits are safe where they are. */
 void db_checkpoint(struct db *db);
 int64_t db_log_pages(const struct db *db);
 

@@ -43,7 +43,7 @@ struct db_statement {
 struct db {
 	sqlite3 *handle;
 	int lock_fd;
-	int log_pages;
+	int log_pages, left_pages; /* in the log; of them, left there by the last checkpoint */
 	int64_t touches; /* changes that SQLite does not count */
 	int64_t until_us;
 	struct db_statement *buckets[BUCKETS];
@@ -99,6 +99,10 @@ failed(const struct db *db, int code, const char *what)
 		return fail(ERR_BUSY, "the storage cannot be used now");
 	case SQLITE_INTERRUPT:
 		return fail(ERR_BUSY, "this took too long");
+	case SQLITE_NOTADB:
+		return fail(ERR_INTERNAL, "the file is no database");
+	case SQLITE_CORRUPT:
+		return fail(ERR_INTERNAL, "the database is damaged");
 	default:
 		return fail(ERR_INTERNAL, "%s: %s", what, sqlite3_errstr(code));
 	}
@@ -248,6 +252,8 @@ count_log(void *ctx, sqlite3 *handle, const char *name, int pages)
 	(void)handle;
 	(void)name;
 	db->log_pages = pages;
+	if (pages < db->left_pages)
+		db->left_pages = 0; /* it begins anew */
 	return SQLITE_OK;
 }
 
@@ -514,7 +520,8 @@ db_changes(const struct db *db)
 int64_t
 db_log_pages(const struct db *db)
 {
-	return db->log_pages;
+	/* What a reader keeps in the log is not tried again with every commit. */
+	return db->log_pages > db->left_pages ? db->log_pages - db->left_pages : 0;
 }
 
 void
@@ -528,10 +535,11 @@ db_checkpoint(struct db *db)
 	code = sqlite3_wal_checkpoint_v2(db->handle, "main",
 	    restart ? SQLITE_CHECKPOINT_RESTART : SQLITE_CHECKPOINT_PASSIVE, &left, &done);
 	(void)sqlite3_busy_timeout(db->handle, BUSY_TIMEOUT_MS);
-	if (code == SQLITE_OK)
-		db->log_pages = 0; /* or not quite: the next commit tells */
-	else if (code != SQLITE_BUSY)
+	if (code != SQLITE_OK && code != SQLITE_BUSY)
 		(void)failed(db, code, "checkpoint");
+	db->left_pages = code == SQLITE_OK && done == left ? 0 : db->log_pages;
+	if (db->left_pages == 0)
+		db->log_pages = 0;
 }
 
 void

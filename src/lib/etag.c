@@ -31,9 +31,13 @@ names(const char *list, const char *etag, bool weak)
 enum err
 etag_check(const struct request *req, const char *etag)
 {
-	if (req->if_match[0] == '\0' || names(req->if_match, etag, false))
-		return OK;
-	return fail(ERR_PRECONDITION, "If-Match does not name the resource as it is now");
+	bool reads = req->method == METHOD_GET || req->method == METHOD_HEAD;
+
+	if (req->if_match[0] != '\0' && !names(req->if_match, etag, false))
+		return fail(ERR_PRECONDITION, "If-Match does not name the resource as it is now");
+	if (!reads && req->if_none_match[0] != '\0' && names(req->if_none_match, etag, true))
+		return fail(ERR_PRECONDITION, "If-None-Match names the resource as it is now");
+	return OK;
 }
 
 enum err

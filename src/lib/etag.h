@@ -14,8 +14,8 @@
 
 #define ETAG_MAX 96 /* with quotes and NUL */
 
-/* If-Match, for a change: ERR_PRECONDITION if it is there and does not name ETAG; strong
- * comparison, "*" is any. */
+/* ERR_PRECONDITION if there is an If-Match that does not name ETAG (strong comparison), or for a
+ * change an If-None-Match that does (weak comparison); "*" is any. */
 enum err etag_check(const struct request *req, const char *etag) MUST_CHECK;
 
 /* If-None-Match, for a GET: begins the answer 304 with ETag and Cache-Control and returns true if

@@ -24,6 +24,7 @@ struct scope {
 
 struct reader {
 	const char *start, *p, *end;
+	bool in_name; /* no member is being read, but what it is called */
 	unsigned depth;
 	struct scope scopes[JSONR_DEPTH_MAX];
 	struct name *names; /* of all open objects, the innermost last */
@@ -109,7 +110,15 @@ bad_here(const struct reader *r, const char *why)
 	struct err_field field;
 
 	pointer_here(r, field.pointer, sizeof(field.pointer));
-	return fail_field(field.pointer, "%s", why);
+	(void)fail_field(field.pointer, "%s", why);
+	return err_pending();
+}
+
+/* Of what is in a string. */
+static enum err
+bad_text(const struct reader *r, const char *why)
+{
+	return r->in_name || r->depth == 0 ? bad(r, why) : bad_here(r, why);
 }
 
 /* The four digits after \u; -1 if they are none. */
@@ -133,12 +142,12 @@ unicode_escape(struct reader *r)
 		return bad(r, "four hexadecimal digits belong after \\u");
 	r->p += 4;
 	if (unit == 0)
-		return bad(r, "NUL is not allowed");
+		return bad_text(r, "NUL is not allowed");
 	if (unit < 0xd800 || unit > 0xdfff)
 		return OK;
 	if (unit > 0xdbff || !take(r, '\\') || !take(r, 'u') || (low = code_unit(r)) < 0xdc00 ||
 	    low > 0xdfff)
-		return bad(r, "half a surrogate pair");
+		return bad_text(r, "half a surrogate pair");
 	r->p += 4;
 	return OK;
 }
@@ -172,14 +181,14 @@ string(struct reader *r, struct name *text)
 		if (r->p == r->end)
 			return bad(r, "the string has no end");
 		if ((unsigned char)*r->p < 0x20)
-			return bad(r, "a control character must be escaped");
+			return bad_text(r, "a control character must be escaped");
 		length = text_utf8_sequence(r->p, (size_t)(r->end - r->p));
 		if (length == 0)
-			return bad(r, "not UTF-8");
+			return bad_text(r, "not UTF-8");
 		r->p += length;
 	}
 	text->n = (size_t)(r->p - 1 - text->s);
-	return text->n > JSONR_STRING_MAX ? bad(r, "the string is too long") : OK;
+	return text->n > JSONR_STRING_MAX ? bad_text(r, "the string is too long") : OK;
 }
 
 static bool
@@ -281,8 +290,10 @@ member(struct reader *r)
 	enum err err;
 
 	skip_space(r);
+	r->in_name = true;
 	if ((err = string(r, &name)) != OK || (err = push_name(r, &name)) != OK)
 		return err;
+	r->in_name = false;
 	skip_space(r);
 	if (!take(r, ':'))
 		return bad(r, "a colon belongs here");
@@ -306,7 +317,7 @@ scope(struct reader *r, bool is_array, char close)
 	enum err err;
 
 	if (r->depth == JSONR_DEPTH_MAX)
-		return bad(r, "nested too deeply");
+		return bad_here(r, "nested too deeply");
 	r->scopes[r->depth++] = (struct scope){ .is_array = is_array, .first = first };
 	skip_space(r);
 	if (!take(r, close)) {
@@ -347,8 +358,13 @@ value(struct reader *r)
 		return literal(r, "false");
 	case 'n':
 		return literal(r, "null");
-	default:
+	case '-':
+	case '0' ... '9':
 		return number(r);
+	case '\xef':
+		return bad(r, "neither a byte order mark nor text without quotes belongs here");
+	default:
+		return bad(r, "a value belongs here");
 	}
 }
 

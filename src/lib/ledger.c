@@ -258,6 +258,8 @@ static const struct parts_kind by_day = { &sql_events_day_next, &sql_events_even
 static const struct parts_kind by_month = { &sql_events_month_next,
 	&sql_events_events_list_by_month, clock_month };
 
+#define PARTS_MAX 5000 /* days or months with events; thirteen years of days */
+
 /* The parts being merged: the next event of each. */
 struct parts {
 	const struct parts_kind *kind;
@@ -309,6 +311,12 @@ collect_parts(struct db *db, const struct ledger_filter *filter, int64_t after, 
 	enum err err;
 
 	while ((err = next_part(db, parts, &part, last, &found)) == OK && found) {
+		if (parts->count == PARTS_MAX)
+			return fail_field("min_time",
+				   "is too far from max_time: there are events on "
+				   "more than %d days between them",
+				   PARTS_MAX),
+			       err_pending();
 		if (parts->count == parts->room) {
 			size_t room = parts->room * 2 + 64;
 			void *grown = realloc(parts->items, room * sizeof(parts->items[0]));
@@ -361,7 +369,8 @@ list_by_index(struct db *db, const struct ledger_filter *filter, int64_t after,
 {
 	struct db_query q;
 
-	if (filter->type_id != 0) {
+	/* What is open is paid one day and then not many, of whatever type. */
+	if (filter->type_id != 0 && (!filter->by_reimbursed || filter->reimbursed)) {
 		db_query(&q, db, &sql_events_events_list_by_type);
 	} else if (filter->by_reimbursed) {
 		db_query(&q, db, &sql_events_events_list_by_reimbursed);
@@ -430,6 +439,21 @@ next_sum(struct db_query *q, struct ledger_sum *sum, bool *found)
 	return err;
 }
 
+/* Of the events; their month is stored beside start_time, and must be that of it. */
+static enum err
+next_counted(struct db_query *q, struct ledger_sum *sum, bool *found)
+{
+	enum err err = next_sum(q, sum, found);
+
+	if (err == OK && *found &&
+	    (clock_month(db_int(q, 6)) != sum->month || clock_month(db_int(q, 7)) != sum->month))
+		err = fail(ERR_INTERNAL,
+		    "the database is damaged: events of caregiver %lld are in another month than "
+		    "their start_time",
+		    (long long)sum->caregiver_id);
+	return err;
+}
+
 /* Which key comes first: below, at or above 0. */
 static int
 order(const struct ledger_sum *a, const struct ledger_sum *b)
@@ -449,7 +473,7 @@ compare(struct db_query *stored, struct db_query *counted,
 	enum err err = next_sum(stored, &s, &more_s);
 
 	if (err == OK)
-		err = next_sum(counted, &c, &more_c);
+		err = next_counted(counted, &c, &more_c);
 	while (err == OK && (more_s || more_c)) {
 		int side = !more_s ? 1 : !more_c ? -1 : order(&s, &c);
 		const struct ledger_sum none = { side < 0 ? s.month : c.month,
@@ -460,7 +484,7 @@ compare(struct db_query *stored, struct db_query *counted,
 		if (err == OK && side <= 0)
 			err = next_sum(stored, &s, &more_s);
 		if (err == OK && side >= 0)
-			err = next_sum(counted, &c, &more_c);
+			err = next_counted(counted, &c, &more_c);
 	}
 	return err;
 }

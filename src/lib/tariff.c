@@ -153,12 +153,31 @@ rename_type(struct db *db, const struct tariff_type *type)
 	return db_run(&q);
 }
 
+/* The clock may have been set back since a price was set from then on. */
+static enum err
+find_now(struct db *db, int64_t type_id, int64_t now_us, int64_t *from_us)
+{
+	struct db_query q;
+	bool found;
+	enum err err;
+
+	*from_us = now_us;
+	db_query(&q, db, &sql_events_price_begun);
+	db_bind_int(&q, type_id);
+	if ((err = db_next(&q, &found)) == OK && found && db_int(&q, 0) > now_us)
+		*from_us = db_int(&q, 0);
+	db_done(&q);
+	return err;
+}
+
 enum err
 tariff_change(struct db *db, const struct ledger_actor *actor, struct tariff_type *type,
     int64_t amount_in_cents, int64_t valid_from_us)
 {
 	enum err err = rename_type(db, type);
 
+	if (err == OK && valid_from_us == TARIFF_FROM_NOW)
+		err = find_now(db, type->id, actor->now_us, &valid_from_us);
 	/* Also where that is in force then anyway: it stays so if another price is set before it.
 	 */
 	if (err == OK)
@@ -212,6 +231,36 @@ tariff_list(struct db *db, int64_t now_us, const struct page *page, struct tarif
 	db_bind_int(&q, page->limit + 1);
 	for (*count = 0; *count <= wanted && (err = db_next(&q, &found)) == OK && found; ++*count)
 		take_type(&q, &types[*count]);
+	db_done(&q);
+	*more = err == OK && *count > wanted;
+	if (*more)
+		*count = wanted;
+	return err;
+}
+
+enum err
+tariff_prices(struct db *db, int64_t type_id, const struct page *page,
+    struct tariff_set_price *prices, size_t *count, bool *more)
+{
+	size_t wanted = (size_t)page->limit, n;
+	struct tariff_type type;
+	struct db_query q;
+	bool found = true;
+	enum err err = tariff_get(db, type_id, 0, &type);
+
+	*count = 0;
+	if (err != OK)
+		return err;
+	db_query(&q, db, &sql_events_prices_list);
+	db_bind_int(&q, type_id);
+	db_bind_int(&q, page->after);
+	db_bind_int(&q, page->limit + 1);
+	for (; *count <= wanted && (err = db_next(&q, &found)) == OK && found; ++*count) {
+		prices[*count] = (struct tariff_set_price){ db_int(&q, 0), db_int(&q, 1),
+			db_int(&q, 2), db_int(&q, 3), "" };
+		(void)snprintf(prices[*count].currency, sizeof(prices[*count].currency), "%s",
+		    db_text(&q, 4, &n));
+	}
 	db_done(&q);
 	*more = err == OK && *count > wanted;
 	if (*more)

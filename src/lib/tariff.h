@@ -36,8 +36,11 @@ enum err tariff_add(
 /* As of NOW_US; ERR_NOT_FOUND. */
 enum err tariff_get(struct db *db, int64_t id, int64_t now_us, struct tariff_type *type) MUST_CHECK;
 
-/* TYPE as got, with its new name; AMOUNT_IN_CENTS is in force from VALID_FROM_US on.  Fills in
- * what is in force now.  ERR_CONFLICT: the name is taken. */
+#define TARIFF_FROM_NOW INT64_MIN
+
+/* TYPE as got, with its new name; AMOUNT_IN_CENTS is in force from VALID_FROM_US on, or from now
+ * on: not before a price that was set so before, whatever the clock says.  Fills in what is in
+ * force now.  ERR_CONFLICT: the name is taken. */
 enum err tariff_change(struct db *db, const struct ledger_actor *actor, struct tariff_type *type,
     int64_t amount_in_cents, int64_t valid_from_us) MUST_CHECK;
 
@@ -48,6 +51,17 @@ enum err tariff_delete(
 /* As ledger_list(): TYPES has room for PAGE->limit + 1. */
 enum err tariff_list(struct db *db, int64_t now_us, const struct page *page,
     struct tariff_type *types, size_t *count, bool *more) MUST_CHECK;
+
+/* A price as it was set. */
+struct tariff_set_price {
+	int64_t id; /* rises in the order in which they were set */
+	int64_t amount_in_cents, valid_from_us, created_at_us;
+	char currency[LEDGER_CURRENCY_SIZE];
+};
+
+/* Those of TYPE_ID, as ledger_list().  ERR_NOT_FOUND: there is no such type. */
+enum err tariff_prices(struct db *db, int64_t type_id, const struct page *page,
+    struct tariff_set_price *prices, size_t *count, bool *more) MUST_CHECK;
 
 /* A price, and the instants from which and until which it is in force. */
 struct tariff_price {

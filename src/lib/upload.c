@@ -9,8 +9,7 @@
 
 #define CONNECT_TIMEOUT_MS 5000
 #define SEND_BUFFER_BYTES (256 * 1024)
-#define TYPE_FIELD "Content-Type: "
-#define TYPE_MAX 128
+#define FIELD_MAX 128
 
 /* One call while it is under way. */
 struct sending {
@@ -69,9 +68,7 @@ tell(void *ctx, curl_off_t down_all, curl_off_t down, curl_off_t up_all, curl_of
 	(void)down_all;
 	(void)down;
 	(void)up_all;
-	if (s->upload->told != NULL)
-		s->upload->told(s->upload->ctx, up);
-	return 0;
+	return s->upload->told == NULL || s->upload->told(s->upload->ctx, up) ? 0 : 1;
 }
 
 /* Whatever libcurl does not know how to set must not be off silently. */
@@ -131,16 +128,18 @@ enum err
 upload_send(const struct upload *upload, struct upload_answer *answer)
 {
 	struct sending s = { .upload = upload, .answer = answer, .left = upload->bytes };
-	char type[TYPE_MAX];
+	char type[FIELD_MAX], key[FIELD_MAX];
 	char no_expect[] = "Expect:"; /* nobody is asked beforehand whether we may send */
-	struct curl_slist fields[] = { { type, &fields[1] }, { no_expect, NULL } };
+	struct curl_slist fields[] = { { type, &fields[1] }, { key, &fields[2] },
+		{ no_expect, NULL } };
 	CURL *easy = NULL;
 	enum err err;
 
 	answer->status = 0;
 	answer->n = 0;
 	answer->body[0] = '\0';
-	(void)snprintf(type, sizeof(type), TYPE_FIELD "%s", upload->type);
+	(void)snprintf(type, sizeof(type), "Content-Type: %s", upload->type);
+	(void)snprintf(key, sizeof(key), "Idempotency-Key: %s", upload->key);
 	if (curl_global_init(CURL_GLOBAL_DEFAULT) == CURLE_OK)
 		easy = curl_easy_init();
 	if (easy == NULL || !set_options(easy, &s, fields))

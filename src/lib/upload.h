@@ -11,6 +11,7 @@
 #ifndef CAREDESK_UPLOAD_H
 #define CAREDESK_UPLOAD_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -22,9 +23,11 @@ struct upload {
 	const char *url; /* http only; its host is told to the server, and not looked for */
 	const char *socket; /* path of the Unix socket */
 	const char *type; /* Content-Type */
+	const char *key; /* Idempotency-Key */
 	int fd; /* read from where it stands */
 	int64_t bytes; /* how many of it; fewer are an error */
-	void (*told)(void *ctx, int64_t bytes); /* how many are sent, now and then; or NULL */
+	/* How many are sent, now and then; false ends the call.  Or NULL. */
+	bool (*told)(void *ctx, int64_t bytes);
 	void *ctx;
 };
 

@@ -4,12 +4,14 @@ import json
 import os
 import pty
 import re
+import shlex
 import shutil
 import signal
 import sqlite3
 import subprocess
 import sys
 import threading
+import time
 import unittest
 
 import harness
@@ -258,12 +260,14 @@ class Stopped(DataCase):
     # import
 
     def test_a_file_is_imported(self):
-        for text, count in ((line(), 1), (3 * line(), 3), (line().rstrip("\n"), 1), ("", 0),
+        for text, count in ((line(), 1), (3 * line(), 3), (line().rstrip("\n"), 1),
                             ("\n\n" + line() + "\r\n" + line(), 2)):
             before = self.count()
             done = self.run_command("import", self.file(text))
             self.assertEqual(done.stdout, f"imported {count} events\n")
             self.assertEqual(self.count(), before + count)
+        for text in ("", "\n \n"):
+            self.refused("import", self.file(text), words="there is no event in it")
         self.run_command("recount")
         with database(self.path()) as db:
             self.assertEqual(db.execute("SELECT count(*) FROM audit WHERE who = 'operator' AND"
@@ -474,7 +478,7 @@ class Stopped(DataCase):
         second = contents(self.path())
         done = self.run_command("restore", to)
         kept, = self.kept()
-        self.assertRegex(kept, r"\Aevents\.db\.before-restore-\d{8}T\d{6}Z\Z")
+        self.assertRegex(kept, r"\Aevents\.db\.before-restore-\d{8}T\d{6}\.\d{6}Z\Z")
         self.assertIn(f"caredesk restore {self.path('db')}/{kept}", done.stdout)
         self.assertEqual(sorted(os.listdir(self.path("db"))),
                          sorted(["events.db", "events.db.lock", kept]))
@@ -546,6 +550,42 @@ class Stopped(DataCase):
         to = self.folder()
         self.refused("restore", to, words=f"{to}/events.db: No such file")
         self.refused("restore", f"{to}/nope", words=f"{to}/nope: No such file")
+
+    def test_a_backup_is_not_made_in_the_data_folder(self):
+        for folder in (self.data, os.path.join(self.data, "new")):
+            self.refused("backup", folder, words="is in the data folder")
+        self.assertFalse(os.path.exists(os.path.join(self.data, "new")))
+
+    def test_a_database_is_no_backup_of_itself(self):
+        before = contents(self.path())
+        for source in (self.path("db"), self.path()):
+            self.refused("restore", source, words="that is the database itself")
+        self.assertEqual(contents(self.path()), before)
+
+    def test_a_restore_waits_for_who_still_reads(self):
+        to = self.folder()
+        self.run_command("backup", to)
+        with database(self.path()) as db:
+            db.execute("PRAGMA journal_mode = WAL")
+            db.execute("BEGIN")
+            db.execute("SELECT count(*) FROM events").fetchone()
+            self.run_command("import", self.file(line()))
+            self.refused("restore", to, words="somebody reads the database")
+        before = self.count()
+        self.run_command("restore", to)
+        self.assertEqual(self.count(), before - 1)
+
+    def test_a_restore_says_how_to_undo_it(self):
+        to, before = self.folder(), contents(self.path())
+        self.run_command("backup", to)
+        self.run_command("import", self.file(line()))
+        undo = self.run_command("restore", to).stdout.splitlines()[-1]
+        words = shlex.split(undo.removeprefix("to undo this: caredesk "))
+        self.assertEqual(contents(self.path()), before)
+        done = subprocess.run([program("caredesk"), *words], cwd="/", stdin=subprocess.DEVNULL,
+                              capture_output=True, text=True, timeout=harness.LONG, check=False)
+        self.assertEqual(done.returncode, 0, done)
+        self.assertNotEqual(contents(self.path()), before)
 
     def test_a_backup_with_a_log_beside_it_is_refused(self):
         to = self.folder()
@@ -632,7 +672,7 @@ class Running(DataCase):
                  row["not_reimbursed_events"]) for row in reply.json}
 
     def test_a_file_is_imported_by_the_service(self):
-        for text, count in ((line(), 1), (3 * line(), 3), ("", 0), (lines(100).rstrip("\n"), 100)):
+        for text, count in ((line(), 1), (3 * line(), 3), (lines(100).rstrip("\n"), 100)):
             before = self.total()
             done = self.run_command("import", self.file(text))
             self.assertEqual(done.stdout, f"imported {count} events\n")
@@ -642,8 +682,42 @@ class Running(DataCase):
     def test_standard_input_is_imported_by_the_service(self):
         before = self.total()
         self.assertEqual(self.imported(lines(3000)), "imported 3000 events\n")
-        self.assertEqual(self.imported(""), "imported 0 events\n")
+        self.refused("import", "-", words="there is no event in it")
         self.assertEqual(self.total(), before + 3000)
+
+    def test_an_import_is_not_done_twice_by_a_retry(self):
+        before, file = self.total(), self.file(lines(20))
+        for _ in range(2):
+            done = self.run_command("import", file, "--retry", "0123456789abcdef" * 2)
+            self.assertEqual(done.stdout, "imported 20 events\n")
+        self.assertEqual(self.total(), before + 20)
+        self.refused("import", file, "--retry", "x", words="what an import before has said")
+
+    def test_an_interrupted_import_says_what_is_known_and_how_to_try_again(self):
+        file, count, seen = self.file(lines(100000)), 100000, set()
+        for delay in (0.02, 0.3, 0.6):
+            before = self.total()
+            process = subprocess.Popen(
+                [program("caredesk"), "import", file, "--data", self.data],
+                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+            time.sleep(delay)
+            process.send_signal(signal.SIGINT)
+            said, words = process.communicate(timeout=PATIENCE)
+            retry = re.search(r"caredesk import FILE (--retry) ([0-9a-f]{32})", words)
+            if retry:
+                seen.add("not known")
+                done = self.run_command("import", file, *retry.groups())
+                self.assertEqual(done.stdout, f"imported {count} events\n")
+                self.assertEqual(self.total(), before + count)
+            elif process.returncode == 0:
+                self.assertEqual(said, f"imported {count} events\n")
+                self.assertEqual(self.total(), before + count)
+            else:
+                seen.add("nothing")
+                self.assertTrue(process.returncode == -signal.SIGINT or
+                                "nothing was imported" in words, words)
+                self.assertEqual(self.total(), before)
+        note(f"what is known of interrupted imports: {', '.join(sorted(seen))}")
 
     def test_of_a_bad_file_nothing_is_imported_and_its_lines_are_named(self):
         before = self.report()

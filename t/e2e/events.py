@@ -224,9 +224,9 @@ class Prices(LedgerCase):
         self.set_price(type_id, 200, valid_from="2018-01-01T01:00:00+01:00")
         found = self.get(f"/events/types/{type_id}/prices").json
         self.assertEqual([(one["amount_in_cents"], one["valid_from"]) for one in found],
-                         [(300, "2019-01-01T00:00:00.000000Z"),
-                          (200, "2018-01-01T00:00:00.000000Z"),
-                          (100, "1970-01-01T00:00:00.000000Z")])
+                         [(100, "1970-01-01T00:00:00.000000Z"),
+                          (300, "2019-01-01T00:00:00.000000Z"),
+                          (200, "2018-01-01T00:00:00.000000Z")])
 
     def test_an_import_is_paid_likewise(self):
         type_id = self.make_type(100)

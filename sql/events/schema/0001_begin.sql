@@ -26,6 +26,9 @@ CREATE TABLE prices (
 
 CREATE INDEX prices_in_force ON prices (type_id, valid_from, id);
 
+-- For the price history, in the order of ids.
+CREATE INDEX prices_by_type ON prices (type_id);
+
 -- One health-care event each; changed by its reimbursement only.
 CREATE TABLE events (
 	id INTEGER PRIMARY KEY AUTOINCREMENT,
