@@ -8,7 +8,7 @@
 #define TRACE "0af7651916cd43dd8448eb211c80319c"
 
 static struct {
-	char bytes[64 * 1024];
+	char bytes[128 * 1024];
 	size_t used;
 	bool gone;
 } client;

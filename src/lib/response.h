@@ -17,7 +17,7 @@
 
 #include "lib/err.h"
 
-#define RESPONSE_BUFFER_MAX (16 * 1024)
+#define RESPONSE_BUFFER_MAX (64 * 1024 - 8) /* what a FastCGI record holds */
 #define RESPONSE_HEAD_MAX 2048 /* status and fields together */
 
 /* Takes all N bytes; false if the client is gone. */

@@ -53,7 +53,7 @@ int
 LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n)
 {
 	char *copy = malloc(n + 1), *list, etag[ETAG_MAX] = "\"1-0\"";
-	struct request req = { 0 };
+	struct request req = { .if_none_match = "" };
 
 	memcpy(copy, bytes, n);
 	copy[n] = '\0';
