@@ -61,6 +61,7 @@ struct target {
 	char folder[PATH_MAX];
 	char path[PATH_ROOM], incomplete[PATH_ROOM];
 	int lock_fd; /* the folder's: two backups into one are not made at once */
+	bool is_new; /* it was made for this */
 };
 
 static enum err
@@ -69,7 +70,8 @@ open_target(const char *name, struct target *target)
 	struct stat st;
 
 	target->lock_fd = -1;
-	if (mkdir(name, 0700) != 0 && errno != EEXIST)
+	target->is_new = mkdir(name, 0700) == 0;
+	if (!target->is_new && errno != EEXIST)
 		return fail(ERR_INPUT, "%s: %m", name);
 	if (realpath(name, target->folder) == NULL ||
 	    (target->lock_fd = open(target->folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC)) < 0)
@@ -150,7 +152,8 @@ check_outside(const struct target *target)
 	n = strlen(data);
 	if (strncmp(target->folder, data, n) == 0 &&
 	    (target->folder[n] == '/' || target->folder[n] == '\0')) {
-		(void)rmdir(target->folder); /* if it was made for this */
+		if (target->is_new)
+			(void)rmdir(target->folder);
 		return fail(ERR_INPUT, "%s is in the data folder: a backup belongs elsewhere",
 		    target->folder);
 	}
@@ -311,8 +314,9 @@ tell_undo(const char *config, const char *kept)
 	char folder[PATH_MAX];
 
 	if (getcwd(folder, sizeof(folder)) != NULL)
-		(void)printf("to undo this: caredesk restore %s/%s --data %s%s%s\n", folder, kept,
-		    folder, config[0] != '\0' ? " --config " : "", config);
+		(void)printf("to undo this: caredesk restore '%s/%s' --data '%s'%s%s%s\n", folder,
+		    kept, folder, config[0] != '\0' ? " --config '" : "", config,
+		    config[0] != '\0' ? "'" : "");
 }
 
 static enum err

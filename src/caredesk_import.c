@@ -36,6 +36,7 @@ struct import {
 	struct progress progress;
 	int64_t count; /* of events that were imported */
 	bool sent; /* all of it: the service may have imported it, whatever it says or does not */
+	bool is_retry;
 	char key[KEY_SIZE]; /* by which the service knows a retry */
 };
 
@@ -296,10 +297,11 @@ name_lines(void)
 static enum err
 tell_failure(const struct import *import, enum err err)
 {
-	bool unknown = import->sent && err == ERR_UPSTREAM;
+	/* Of a retry, the attempt before may be under way still, or done. */
+	bool unknown = (import->sent && err == ERR_UPSTREAM) || import->is_retry;
 	enum err bad;
 
-	if (interrupted != 0)
+	if (interrupted != 0 && err == ERR_UPSTREAM)
 		err = fail(err, "interrupted");
 	if (unknown)
 		return fail(err,
@@ -347,6 +349,7 @@ caredesk_import(const struct caredesk_options *options)
 		goto done;
 	err = data_open(&options->conf, DATA_WRITE, &data);
 	runs = err == ERR_BUSY;
+	import.is_retry = options->retry != NULL;
 	if (!runs && options->retry != NULL && err == OK)
 		err =
 		    fail(ERR_INPUT, "--retry needs the service, which knows what it did: start it");

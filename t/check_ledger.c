@@ -554,6 +554,33 @@ START_TEST(a_page_begins_behind_any_id_also_one_that_is_gone)
 }
 END_TEST
 
+#define LONG_DAYS 5100
+
+/* A period is read by its days only as long as that is worth it. */
+START_TEST(a_list_over_very_many_days_has_all_of_them_too)
+{
+	const struct ledger_filter filter = { .min_time_us = 0, .max_time_us = INT64_MAX };
+	static struct ledger_event events[LONG_DAYS + 2];
+	struct page page = { .limit = 1000 };
+	size_t count, all = 0;
+	bool more = true;
+
+	data_begin();
+	(void)add_type(100);
+	ck_assert_int_eq(db_begin(db), OK);
+	for (int64_t day = 1; day <= LONG_DAYS; day++)
+		(void)add_event(1, 1 + day % 7, day * DAY_US);
+	ck_assert_int_eq(db_commit(db), OK);
+	for (; more; page.after = events[count - 1].id) {
+		ck_assert_int_eq(ledger_list(db, &filter, &page, events, &count, &more), OK);
+		for (size_t i = 0; i < count; i++)
+			ck_assert_int_eq(events[i].id, (int64_t)++all);
+	}
+	ck_assert_uint_eq(all, LONG_DAYS);
+	data_end();
+}
+END_TEST
+
 START_TEST(a_database_without_events_lists_none)
 {
 	struct ledger_filter filter = LEDGER_FILTER_NONE;
@@ -578,6 +605,7 @@ static const struct {
 } plans[] = {
 	{ &sql_events_event_get, "SEARCH e USING INTEGER PRIMARY KEY (rowid=?)" },
 	{ &sql_events_events_list, "SEARCH e USING INTEGER PRIMARY KEY (rowid>?)" },
+	{ &sql_events_events_list_filtered, "SEARCH e USING INTEGER PRIMARY KEY (rowid>?)" },
 	{ &sql_events_events_list_by_month, "SEARCH e USING INDEX events_by_month (" },
 	{ &sql_events_events_list_by_type, "SEARCH e USING INDEX events_by_type (" },
 	{ &sql_events_events_list_by_day, "SEARCH e USING INDEX events_by_day (" },
@@ -913,7 +941,7 @@ CHECK_MAIN(ledger,
 	random_filters_list_what_the_model_says,
 	days_and_months_are_cut_at_both_ends_to_the_microsecond,
 	a_page_begins_behind_any_id_also_one_that_is_gone, a_database_without_events_lists_none,
-	each_list_reads_an_index_in_its_own_order,
+	a_list_over_very_many_days_has_all_of_them_too, each_list_reads_an_index_in_its_own_order,
 	the_version_changes_with_each_change_and_only_then,
 	what_is_rolled_back_leaves_the_version_as_it_was,
 	each_database_has_versions_of_its_own_also_a_restored_one,

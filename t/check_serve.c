@@ -1075,7 +1075,8 @@ run_cgi(const char *method, const char *uri, const char *length, const char *bod
 	}
 	(void)close(in[0]);
 	(void)close(out[1]);
-	ck_assert_int_eq(write(in[1], body, strlen(body)), (ssize_t)strlen(body));
+	(void)signal(SIGPIPE, SIG_IGN); /* a request may be refused without its body being read */
+	ck_assert(write(in[1], body, strlen(body)) == (ssize_t)strlen(body) || errno == EPIPE);
 	(void)close(in[1]);
 	for (reply.n = 0; (n = read(out[0], reply.out + reply.n, 4096)) > 0;)
 		reply.n += (size_t)n;

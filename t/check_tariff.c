@@ -363,6 +363,7 @@ END_TEST
 START_TEST(what_is_in_force_from_now_on_is_what_was_set_last_whatever_the_clock_says)
 {
 	struct tariff_type type = { .name = "a", .amount_in_cents = 100, .currency = "SEK" };
+	const struct ledger_actor far_ahead = { "tester", NOW_US + 300 * DAY_US };
 	const int64_t set_back_us[] = { NOW_US, NOW_US - CLOCK_SECOND_US, NOW_US - 1, NOW_US + 1 };
 
 	data_begin();
@@ -379,6 +380,11 @@ START_TEST(what_is_in_force_from_now_on_is_what_was_set_last_whatever_the_clock_
 	}
 	ck_assert_int_eq(tariff_get(db, 1, NOW_US + DAY_US, &type), OK);
 	ck_assert_int_eq(type.amount_in_cents, 900);
+	/* But not whatever a clock says that was far ahead. */
+	ck_assert_int_eq(tariff_change(db, &far_ahead, &type, 5, TARIFF_FROM_NOW), OK);
+	ck_assert_int_eq(tariff_change(db, &actor, &type, 700, TARIFF_FROM_NOW), OK);
+	ck_assert_int_eq(tariff_get(db, 1, NOW_US + 2, &type), OK);
+	ck_assert_int_eq(type.amount_in_cents, 700);
 	data_end();
 }
 END_TEST

@@ -131,8 +131,6 @@ run_batch(struct db *db, struct change *batch)
 	for (struct change *change = batch; err != OK && change != NULL; change = change->next)
 		if (change->err == OK)
 			refuse(change, err == ERR_INTERNAL ? err : ERR_BUSY);
-	if (err != OK)
-		write_over(db);
 	return err;
 }
 
@@ -229,6 +227,8 @@ step(struct commit *commit)
 		for (struct change *change = batch; change != NULL; change = change->next)
 			refuse(change, err);
 	settle_batch(commit, batch, count, err);
+	if (err != OK && commit->db != NULL)
+		write_over(commit->db);
 	if (commit->db != NULL && db_log_pages(commit->db) >= CHECKPOINT_PAGES)
 		db_checkpoint(commit->db);
 	(void)pthread_mutex_lock(&commit->lock);

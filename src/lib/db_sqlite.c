@@ -537,9 +537,7 @@ db_checkpoint(struct db *db)
 	(void)sqlite3_busy_timeout(db->handle, BUSY_TIMEOUT_MS);
 	if (code != SQLITE_OK && code != SQLITE_BUSY)
 		(void)failed(db, code, "checkpoint");
-	db->left_pages = code == SQLITE_OK && done == left ? 0 : db->log_pages;
-	if (db->left_pages == 0)
-		db->log_pages = 0;
+	db->left_pages = db->log_pages;
 }
 
 void

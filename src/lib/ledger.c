@@ -300,7 +300,8 @@ next_part(struct db *db, const struct parts *parts, int64_t *part, int64_t last,
 }
 
 static enum err
-collect_parts(struct db *db, const struct ledger_filter *filter, int64_t after, struct parts *parts)
+collect_parts(struct db *db, const struct ledger_filter *filter, int64_t after, struct parts *parts,
+    bool *too_many)
 {
 	int64_t min_us = filter->min_time_us < 0 ? 0 : filter->min_time_us;
 	int64_t max_us =
@@ -310,13 +311,10 @@ collect_parts(struct db *db, const struct ledger_filter *filter, int64_t after, 
 	bool found;
 	enum err err;
 
+	*too_many = false;
 	while ((err = next_part(db, parts, &part, last, &found)) == OK && found) {
-		if (parts->count == PARTS_MAX)
-			return fail_field("min_time",
-				   "is too far from max_time: there are events on "
-				   "more than %d days between them",
-				   PARTS_MAX),
-			       err_pending();
+		if ((*too_many = parts->count == PARTS_MAX))
+			return OK;
 		if (parts->count == parts->room) {
 			size_t room = parts->room * 2 + 64;
 			void *grown = realloc(parts->items, room * sizeof(parts->items[0]));
@@ -336,16 +334,33 @@ collect_parts(struct db *db, const struct ledger_filter *filter, int64_t after, 
 	return err;
 }
 
+static enum err
+list_by(struct db *db, const struct db_sql *sql, const struct ledger_filter *filter, int64_t after,
+    struct ledger_event *events, size_t room, size_t *count)
+{
+	struct db_query q;
+
+	db_query(&q, db, sql);
+	bind_filter(&q, filter, after, (int64_t)room);
+	return take_events(&q, events, room, count);
+}
+
 /* Events by parts, in the order of their ids.  A page costs a look into each part, and another for
- * each row, wherever it begins. */
+ * each row, wherever it begins; of more parts than that is worth, all are read by their ids. */
 static enum err
 merge_parts(struct db *db, const struct parts_kind *kind, const struct ledger_filter *filter,
     int64_t after, struct ledger_event *events, size_t room, size_t *count)
 {
 	struct parts parts = { .kind = kind };
 	size_t found;
-	enum err err = collect_parts(db, filter, after, &parts);
+	bool too_many;
+	enum err err = collect_parts(db, filter, after, &parts, &too_many);
 
+	if (too_many) {
+		free(parts.items);
+		return list_by(
+		    db, &sql_events_events_list_filtered, filter, after, events, room, count);
+	}
 	for (*count = 0; err == OK && *count < room && parts.count > 0; ++*count) {
 		size_t least = 0;
 
@@ -362,6 +377,56 @@ merge_parts(struct db *db, const struct parts_kind *kind, const struct ledger_fi
 	return err;
 }
 
+/* Moves the first ROOM of two lists, each by ids, into the first; MORE is gone then. */
+static void
+merge_lists(struct ledger_event *events, size_t room, size_t *count,
+    const struct ledger_event *more, size_t more_count)
+{
+	size_t a = *count, b = more_count, to = a + b < room ? a + b : room;
+
+	/* Those beyond ROOM are the last ones: they go first. */
+	while (a + b > to) {
+		if (b == 0 || (a > 0 && events[a - 1].id > more[b - 1].id))
+			a--;
+		else
+			b--;
+	}
+	*count = to;
+	while (b > 0) {
+		if (a > 0 && events[a - 1].id > more[b - 1].id)
+			events[--to] = events[--a];
+		else
+			events[--to] = more[--b];
+	}
+}
+
+/* Those of a type lie in two orders: what is open, and what is paid. */
+static enum err
+list_by_type(struct db *db, const struct ledger_filter *filter, int64_t after,
+    struct ledger_event *events, size_t room, size_t *count)
+{
+	const struct db_sql *sql = &sql_events_events_list_by_type;
+	struct ledger_filter half = *filter;
+	struct ledger_event *more;
+	size_t more_count;
+	enum err err;
+
+	if (filter->by_reimbursed)
+		return list_by(db, sql, filter, after, events, room, count);
+	more = calloc(room, sizeof(*more));
+	if (more == NULL)
+		return fail(ERR_BUSY, "no memory for a list");
+	half.by_reimbursed = true;
+	if ((err = list_by(db, sql, &half, after, events, room, count)) == OK) {
+		half.reimbursed = true;
+		err = list_by(db, sql, &half, after, more, room, &more_count);
+	}
+	if (err == OK)
+		merge_lists(events, room, count, more, more_count);
+	free(more);
+	return err;
+}
+
 /* The list of all that has no parts. */
 static enum err
 list_by_index(struct db *db, const struct ledger_filter *filter, int64_t after,
@@ -369,18 +434,14 @@ list_by_index(struct db *db, const struct ledger_filter *filter, int64_t after,
 {
 	struct db_query q;
 
-	/* What is open is paid one day and then not many, of whatever type. */
-	if (filter->type_id != 0 && (!filter->by_reimbursed || filter->reimbursed)) {
-		db_query(&q, db, &sql_events_events_list_by_type);
-	} else if (filter->by_reimbursed) {
-		db_query(&q, db, &sql_events_events_list_by_reimbursed);
-	} else {
-		db_query(&q, db, &sql_events_events_list);
-		db_bind_int(&q, after);
-		db_bind_int(&q, (int64_t)room);
-		return take_events(&q, events, room, count);
-	}
-	bind_filter(&q, filter, after, (int64_t)room);
+	if (filter->type_id != 0)
+		return list_by_type(db, filter, after, events, room, count);
+	if (filter->by_reimbursed)
+		return list_by(
+		    db, &sql_events_events_list_by_reimbursed, filter, after, events, room, count);
+	db_query(&q, db, &sql_events_events_list);
+	db_bind_int(&q, after);
+	db_bind_int(&q, (int64_t)room);
 	return take_events(&q, events, room, count);
 }
 

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "lib/clock.h"
 #include "sql.h"
 
 #define DETAIL_MAX 256
@@ -153,7 +154,10 @@ rename_type(struct db *db, const struct tariff_type *type)
 	return db_run(&q);
 }
 
-/* The clock may have been set back since a price was set from then on. */
+#define SET_BACK_MAX_US (600 * CLOCK_SECOND_US)
+
+/* The clock may have been set back since a price was set from then on; but of one that was far
+ * ahead nothing is to be believed. */
 static enum err
 find_now(struct db *db, int64_t type_id, int64_t now_us, int64_t *from_us)
 {
@@ -164,6 +168,7 @@ find_now(struct db *db, int64_t type_id, int64_t now_us, int64_t *from_us)
 	*from_us = now_us;
 	db_query(&q, db, &sql_events_price_begun);
 	db_bind_int(&q, type_id);
+	db_bind_int(&q, now_us + SET_BACK_MAX_US);
 	if ((err = db_next(&q, &found)) == OK && found && db_int(&q, 0) > now_us)
 		*from_us = db_int(&q, 0);
 	db_done(&q);

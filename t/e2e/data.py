@@ -479,7 +479,7 @@ class Stopped(DataCase):
         done = self.run_command("restore", to)
         kept, = self.kept()
         self.assertRegex(kept, r"\Aevents\.db\.before-restore-\d{8}T\d{6}\.\d{6}Z\Z")
-        self.assertIn(f"caredesk restore {self.path('db')}/{kept}", done.stdout)
+        self.assertIn(f"caredesk restore '{self.path('db')}/{kept}'", done.stdout)
         self.assertEqual(sorted(os.listdir(self.path("db"))),
                          sorted(["events.db", "events.db.lock", kept]))
         self.assertEqual(contents(self.path()), first)
@@ -555,6 +555,8 @@ class Stopped(DataCase):
         for folder in (self.data, os.path.join(self.data, "new")):
             self.refused("backup", folder, words="is in the data folder")
         self.assertFalse(os.path.exists(os.path.join(self.data, "new")))
+        self.refused("backup", os.path.join(self.data, "tmp/body"), words="is in the data folder")
+        self.assertTrue(os.path.exists(os.path.join(self.data, "tmp/body")))
 
     def test_a_database_is_no_backup_of_itself(self):
         before = contents(self.path())
@@ -692,6 +694,10 @@ class Running(DataCase):
             self.assertEqual(done.stdout, "imported 20 events\n")
         self.assertEqual(self.total(), before + 20)
         self.refused("import", file, "--retry", "x", words="what an import before has said")
+        # What the attempt before has done, or is doing still, is not known here.
+        done = self.refused("import", self.file(lines(21)), "--retry", "0123456789abcdef" * 2,
+                            words=["it is not known", "422", "--retry 0123456789abcdef"])
+        self.assertNotIn("nothing was imported", done.stderr)
 
     def test_an_interrupted_import_says_what_is_known_and_how_to_try_again(self):
         file, count, seen = self.file(lines(100000)), 100000, set()

@@ -936,7 +936,8 @@ class Imports(LedgerCase):
         self.type_id = self.make_type(101)
 
     def load(self, body, **fields):
-        return self.send("POST", "/events", body=body, kind=LINES, **fields)
+        with self.service.connect(6 * harness.LONG) as connection:
+            return send(connection, "POST", "/events", body=body, kind=LINES, **fields)
 
     def many(self, caregiver_id, count=MANY):
         base = micros("2018-01-01T00:00:00")

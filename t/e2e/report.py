@@ -547,9 +547,10 @@ class Streams(ReportCase):
         super().setUpClass()
         type_id = send(cls.service, "POST", "/events/types", {
             "name": "s", "amount_in_cents": 333}).json["id"]
-        made = send(cls.service, "POST", "/events", kind=LINES, body=b"".join(
-            b'{"type_id":%d,"caregiver_id":%d,"start_time":"2017-%02d-03T00:00:00Z"}\n'
-            % (type_id, 10**12 + i // 12, i % 12 + 1) for i in range(cls.CELLS)))
+        with cls.service.connect(6 * harness.LONG) as connection:
+            made = send(connection, "POST", "/events", kind=LINES, body=b"".join(
+                b'{"type_id":%d,"caregiver_id":%d,"start_time":"2017-%02d-03T00:00:00Z"}\n'
+                % (type_id, 10**12 + i // 12, i % 12 + 1) for i in range(cls.CELLS)))
         assert made.status == 201, made
 
     def slow(self, query="format=rows"):
