@@ -1,5 +1,6 @@
 #include "test.h"
 
+#include <errno.h>
 #include <limits.h>
 #include <poll.h>
 #include <pthread.h>
