@@ -545,7 +545,7 @@ class Graceful(Case):
         note(f"{total} requests over {len(replaced)} renewals")
         self.assertEqual(len(replaced), 5)
         self.assertEqual([reply for _, wrong in results for reply in wrong], [])
-        self.assertGreater(total, 1000)
+        self.assertGreater(total, 100)
 
 
 @unittest.skipUnless(ROOT, "not root")
