@@ -125,7 +125,8 @@ static const struct command {
 	    "register the events of a file, one JSON object a line; - is standard input" },
 	{ "demo", NULL, "en", caredesk_demo,
 	    "make up types and events of five years, where there are none" },
-	{ "recount", NULL, "r", caredesk_recount, "compare the report's sums with all events" },
+	{ "recount", "[SET]", "r", caredesk_recount,
+	    "check the database of events, or of stats, and that all its sums are right" },
 	{ "backup", "DIR", "", caredesk_backup,
 	    "copy the databases into a folder, also while the service runs" },
 	{ "restore", "DIR", "", caredesk_restore,
@@ -282,6 +283,7 @@ static enum err
 check_taken(const struct command *command, const char *given, int arguments)
 {
 	int wanted = command->argument != NULL ? 1 : 0;
+	bool optional = wanted == 1 && command->argument[0] == '[';
 
 	for (size_t i = 0; i < OPTIONS; i++)
 		if (strchr(given, options_known[i].letter) != NULL &&
@@ -289,7 +291,7 @@ check_taken(const struct command *command, const char *given, int arguments)
 		    strchr(command->takes, options_known[i].letter) == NULL)
 			return fail(
 			    ERR_INPUT, "%s takes no --%s", command->name, options_known[i].name);
-	if (arguments < wanted)
+	if (arguments < wanted && !optional)
 		return fail(ERR_INPUT, "%s needs a %s", command->name, command->argument);
 	if (arguments > wanted)
 		return fail(ERR_INPUT, "%s takes %s", command->name,

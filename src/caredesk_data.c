@@ -12,6 +12,7 @@
 
 #include "caredesk.h"
 #include "lib/clock.h"
+#include "lib/counts.h"
 #include "lib/ledger.h"
 #include "lib/log.h"
 #include "lib/user.h"
@@ -24,6 +25,7 @@ static const struct {
 	const struct db_schema *schema;
 } data_sets[] = {
 	{ LEDGER_FILE, &ledger_schema },
+	{ COUNTS_FILE, &counts_schema },
 };
 
 #define DATA_SETS (sizeof(data_sets) / sizeof(data_sets[0]))
@@ -203,19 +205,16 @@ repair(struct db *db)
 	return err;
 }
 
-enum err
-caredesk_recount(const struct caredesk_options *options)
+static enum err
+recount_events(const struct caredesk_options *options)
 {
-	struct data data;
 	struct db *db = NULL;
-	enum err err = data_open(&options->conf, options->repair ? DATA_WRITE : DATA_READ, &data);
+	enum err err;
 
-	if (err == OK)
-		err = user_become(data.conf->user);
-	if (err == OK && options->repair) {
+	if (options->repair) {
 		if ((err = data_write_ledger(&db)) == OK)
 			err = repair(db);
-	} else if (err == OK && (err = db_open(LEDGER_FILE, DB_READ, &ledger_schema, &db)) == OK) {
+	} else if ((err = db_open(LEDGER_FILE, DB_READ, &ledger_schema, &db)) == OK) {
 		err = data_check(db);
 	}
 	if (err == OK)
@@ -223,6 +222,66 @@ caredesk_recount(const struct caredesk_options *options)
 	else if (err == ERR_CONFLICT && !options->repair)
 		err = fail(err, "%s; caredesk recount --repair mends them", err_words());
 	db_close(db);
+	return err;
+}
+
+static enum err
+compare_totals(const struct counts_totals *t)
+{
+	if (t->total != t->of_paths || t->total != t->of_lines || t->paths != t->highest_id)
+		return fail(ERR_CONFLICT,
+		    COUNTS_FILE ": %" PRId64 " requests in all, %" PRId64 " by path, %" PRId64
+				" lines of the log; %" PRId64 " paths, of which the last has the "
+				"number %" PRId64,
+		    t->total, t->of_paths, t->of_lines, t->paths, t->highest_id);
+	(void)printf("%" PRId64 " requests of %" PRId64 " paths: as many as lines of the log\n",
+	    t->total, t->paths);
+	return OK;
+}
+
+static enum err
+recount_stats(const struct caredesk_options *options)
+{
+	struct counts_totals totals;
+	struct db *db = NULL;
+	enum err err;
+
+	if (options->repair)
+		return fail(ERR_INPUT, "what is counted from the log cannot be repaired");
+	if ((err = db_open(COUNTS_FILE, DB_READ, &counts_schema, &db)) != OK)
+		return err;
+	(void)fprintf(stderr, "checking the whole of " COUNTS_FILE "\n");
+	if ((err = db_verify(db)) == OK && (err = counts_total(db, &totals)) == OK)
+		err = compare_totals(&totals);
+	db_close(db);
+	return err;
+}
+
+static const struct {
+	const char *name;
+	enum err (*recount)(const struct caredesk_options *options);
+} recounts[] = { { "events", recount_events }, { "stats", recount_stats } };
+
+/* Of events, where nothing is named. */
+static enum err
+recount_named(const struct caredesk_options *options)
+{
+	const char *name = options->argument != NULL ? options->argument : "events";
+
+	for (size_t i = 0; i < sizeof(recounts) / sizeof(recounts[0]); i++)
+		if (strcmp(recounts[i].name, name) == 0)
+			return recounts[i].recount(options);
+	return fail(ERR_INPUT, "there is no data set %s: events or stats", name);
+}
+
+enum err
+caredesk_recount(const struct caredesk_options *options)
+{
+	struct data data;
+	enum err err = data_open(&options->conf, options->repair ? DATA_WRITE : DATA_READ, &data);
+
+	if (err == OK && (err = user_become(data.conf->user)) == OK)
+		err = recount_named(options);
 	data_close(&data);
 	return err;
 }

@@ -21,6 +21,7 @@ ANYWHERE = (400, 408, 411, 412, 413, 414, 431, 500, 501, 502, 504, 505)
 # What may stand beside a $ref: words only, so that putting the schema there is all that it means.
 WORDS = {"description", "summary", "default"}
 PROBLEM = "application/problem+json"
+ANY_DEPTH = "x-any-depth"  # of a path: its last segment stands for one or more
 # Of a longer body, only so many members of each object and list are looked at, evenly spread.
 WHOLE_BYTES, SAMPLE = 16 * 1024, 20
 
@@ -236,8 +237,9 @@ class Document:
         """The document's for this path, or None."""
         given = _segments(path)
         for parts, template in self.templates:
-            if len(parts) == len(given) and all(
-                    part == one or part[0] == "{" for part, one in zip(parts, given)):
+            fits = len(given) == len(parts) or (len(given) > len(parts) and
+                                                self.whole["paths"][template].get(ANY_DEPTH))
+            if fits and all(part == one or part[0] == "{" for part, one in zip(parts, given)):
                 return template
         return None
 

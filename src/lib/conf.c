@@ -96,6 +96,14 @@ static const struct key events_keys[] = {
 	{ 0 },
 };
 
+static const struct key stats_keys[] = {
+	{ "settle_ms", KIND_NUMBER, false, AT(conf, stats.settle_ms), .max = 1000, .number = 20,
+	    .help =
+		"how long after an answer its line may come into the access log; not waited for "
+		"on a machine with one processor" },
+	{ 0 },
+};
+
 static const struct key top_keys[] = {
 	{ "listen", KIND_TEXT, false, AT(conf, listen), .min = 3, .max = CONF_HOST_MAX,
 	    .text = "127.0.0.1:8080",
@@ -107,6 +115,7 @@ static const struct key top_keys[] = {
 	    .help = "whom the programs and nginx's workers run as when started by root" },
 	{ "coalesce", KIND_GROUP, .keys = coalesce_keys, .help = "asking insurers" },
 	{ "events", KIND_GROUP, .keys = events_keys, .help = "registering events" },
+	{ "stats", KIND_GROUP, .keys = stats_keys, .help = "counting requests" },
 	{ 0 },
 };
 

@@ -78,6 +78,10 @@ struct conf {
 		int64_t entry_window_hours; /* 0: any time */
 	} events;
 
+	struct {
+		int64_t settle_ms; /* from an answer to its line in the access log, at most */
+	} stats;
+
 	/* conf.c only */
 	void *document;
 	char demo_urls[CONF_DEMOS][64];

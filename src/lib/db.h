@@ -48,6 +48,7 @@ struct db_schema {
 	const char *name; /* of the data set, such as "events" */
 	uint32_t id; /* written into the file, to know it again */
 	const struct embedded *migrations; /* in order, each one transaction; NULL name ends */
+	bool sorts_in_files; /* what is too large for the cache, rather than in memory */
 };
 
 struct db;

@@ -30,6 +30,7 @@
 #define BACKUP_PAGES 512
 #define BUCKETS 64
 #define PATH_SIZE 512
+#define TEMP_FOLDER "db"
 
 struct db_statement {
 	const struct db_sql *sql;
@@ -67,6 +68,8 @@ prepare_library(void)
 	sqlite3_vfs *standard;
 
 	(void)sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0); /* nobody asks, and it takes a lock */
+	/* The folder of the databases is the user's alone, which /tmp is not. */
+	sqlite3_temp_directory = sqlite3_mprintf("%s", TEMP_FOLDER);
 	if (sqlite3_initialize() != SQLITE_OK || (standard = sqlite3_vfs_find(NULL)) == NULL)
 		return;
 	relative = *standard;
@@ -164,7 +167,6 @@ static const struct setting common_settings[] = {
 	{ "trusted_schema", "OFF", "0" },
 	{ "cell_size_check", "ON", "1" },
 	{ "mmap_size", "0", "0" },
-	{ "temp_store", "MEMORY", "2" },
 	{ "secure_delete", "ON", "1" },
 	{ "recursive_triggers", "ON", "1" }, /* or INSERT OR REPLACE deletes unseen by them */
 	{ "wal_autocheckpoint", "0", "0" }, /* we say when */
@@ -177,6 +179,9 @@ static const struct setting writer_settings[] = {
 	{ "journal_size_limit", "67108864", "67108864" },
 	{ 0 },
 };
+
+static const struct setting sort_in_memory[] = { { "temp_store", "MEMORY", "2" }, { 0 } };
+static const struct setting sort_in_files[] = { { "temp_store", "FILE", "1" }, { 0 } };
 
 static const struct setting reader_settings[] = {
 	{ "query_only", "ON", "1" },
@@ -266,7 +271,7 @@ look_at_deadline(void *ctx)
 }
 
 static enum err
-settle(struct db *db, enum db_mode mode)
+settle(struct db *db, enum db_mode mode, bool in_files)
 {
 	char text[64];
 	enum err err;
@@ -276,6 +281,7 @@ settle(struct db *db, enum db_mode mode)
 	(void)snprintf(text, sizeof(text), "PRAGMA cache_size = -%d",
 	    mode == DB_WRITE ? WRITER_CACHE_KIB : READER_CACHE_KIB);
 	if ((err = configure(db)) != OK || (err = set_all(db, common_settings)) != OK ||
+	    (err = set_all(db, in_files ? sort_in_files : sort_in_memory)) != OK ||
 	    (err = script(db, text, text)) != OK)
 		return err;
 	if (mode == DB_READ)
@@ -372,7 +378,7 @@ make_ready(struct db *db, const char *file, const struct db_schema *schema)
 }
 
 static enum err
-open_handle(struct db *db, const char *file, enum db_mode mode)
+open_handle(struct db *db, const char *file, enum db_mode mode, bool in_files)
 {
 	static pthread_once_t once = PTHREAD_ONCE_INIT;
 	int flags = SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE | SQLITE_OPEN_NOFOLLOW;
@@ -382,7 +388,7 @@ open_handle(struct db *db, const char *file, enum db_mode mode)
 	flags |=
 	    mode == DB_WRITE ? SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE : SQLITE_OPEN_READONLY;
 	code = sqlite3_open_v2(file, &db->handle, flags, relative.zName);
-	return code == SQLITE_OK ? settle(db, mode) : failed(db, code, file);
+	return code == SQLITE_OK ? settle(db, mode, in_files) : failed(db, code, file);
 }
 
 /* One process writes, as long as it holds this. */
@@ -417,7 +423,7 @@ db_open(const char *file, enum db_mode mode, const struct db_schema *schema, str
 		err = fail(ERR_BUSY, "there is no database of %s yet", schema->name);
 	if (mode == DB_WRITE)
 		err = take_right(db, file);
-	if (err == OK && (err = open_handle(db, file, mode)) == OK) {
+	if (err == OK && (err = open_handle(db, file, mode, schema->sorts_in_files)) == OK) {
 		if (mode == DB_WRITE)
 			err = make_ready(db, file, schema);
 		else if ((err = identify(db, schema, &has)) == OK && has < migration_count(schema))
@@ -460,7 +466,7 @@ db_versions(const char *file, const struct db_schema *schema, int *has, int *kno
 	*knows = migration_count(schema);
 	if (access(file, F_OK) != 0)
 		return OK;
-	if ((err = open_handle(&db, file, DB_READ)) == OK)
+	if ((err = open_handle(&db, file, DB_READ, false)) == OK)
 		err = identify(&db, schema, has);
 	(void)sqlite3_close(db.handle);
 	return err;

@@ -163,8 +163,8 @@ class Methods(Case):
 
     def test_an_unknown_address_is_404_for_every_method(self):
         for target in ("/", "/nope", "/pingx", "/ping/x", "/healthz/nope", "/healthz/coalesce/x",
-                       "/healthzz", "/api", "/api/", "/api/coalescence", "/api/coalescence/",
-                       "/api/coalescence/default/x?member_id=1", "/api/coalescencex/default",
+                       "/healthzz", "/api", "/api/", "/api/coalescence/", "/stats/x",
+                       "/api/coalescence/default/x?member_id=1", "/.change/events",
                        "/problems", "/problems/", "/docs/nope", "/.problem/404", "/.problem/200",
                        "/favicon.ico", "/nginx.conf", "/run/lock", "/PING", "/event", "/eventsx",
                        "/events/1/x", "/events/1/reimburse/x", "/events/types/1/x",

@@ -194,14 +194,16 @@ class Stopped(DataCase):
     def test_a_database_that_is_up_to_date_stays_so(self):
         before = contents(self.path())
         self.assertEqual(self.run_command("migrate").stdout,
-                         "db/events.db: version 1, up to date\n")
+                         "db/events.db: version 1, up to date\n"
+                         "db/stats.db: version 1, up to date\n")
         self.assertEqual(contents(self.path()), before)
 
     def test_a_database_that_is_not_there_is_made(self):
         for name in os.listdir(self.path("db")):
             os.unlink(self.path(f"db/{name}"))
         self.assertEqual(self.run_command("migrate").stdout,
-                         "db/events.db: from version 0 to version 1\n")
+                         "db/events.db: from version 0 to version 1\n"
+                         "db/stats.db: from version 0 to version 1\n")
         self.assertEqual(self.count(), 0)
         if ROOT:
             self.assertNotEqual(os.stat(self.path()).st_uid, 0)
@@ -256,6 +258,18 @@ class Stopped(DataCase):
         for arguments in (["recount"], ["recount", "--repair"], ["migrate"], ["demo"],
                           ["import", self.file(line())]):
             self.refused(*arguments, words="not a database")
+
+    # recount stats
+
+    def test_the_statistics_are_recounted(self):
+        done = self.run_command("recount", "stats")
+        self.assertRegex(done.stdout,
+                         r"\A\d+ requests of \d+ paths: as many as lines of the log\n\Z")
+        with database(self.path("db/stats.db")) as db:
+            db.execute("UPDATE paths SET count = count + 1 WHERE id = 1")
+        self.refused("recount", "stats", words="requests in all")
+        self.refused("recount", "stats", "--repair", words="cannot be repaired")
+        self.refused("recount", "nothing", words="there is no data set nothing")
 
     # import
 
@@ -480,7 +494,8 @@ class Stopped(DataCase):
         kept, = self.kept()
         self.assertRegex(kept, r"\Aevents\.db\.before-restore-\d{8}T\d{6}\.\d{6}Z\Z")
         self.assertIn(f"caredesk restore '{self.path('db')}/{kept}'", done.stdout)
-        self.assertEqual(sorted(os.listdir(self.path("db"))),
+        self.assertEqual(sorted(name for name in os.listdir(self.path("db"))
+                                if name.startswith("events")),
                          sorted(["events.db", "events.db.lock", kept]))
         self.assertEqual(contents(self.path()), first)
         self.run_command("recount")
@@ -763,7 +778,8 @@ class Running(DataCase):
 
     def test_versions_are_told(self):
         self.assertEqual(self.run_command("migrate").stdout,
-                         "db/events.db: version 1, up to date; the service runs\n")
+                         "db/events.db: version 1, up to date; the service runs\n"
+                         "db/stats.db: version 1, up to date; the service runs\n")
 
     def test_a_service_does_not_start_beside_a_command_that_writes(self):
         """And a command that writes does not begin beside another."""

@@ -10,7 +10,7 @@ import openapi  # which harness has put within reach
 from harness import Answer, Case, routes
 
 # Answered by nginx alone.
-NGINX = {("GET", "/ping"), ("GET", "/problems/{}")}
+NGINX = {("GET", "/ping"), ("GET", "/problems/{}"), ("GET", "/api/{}")}
 # What comes in, where unknown members are ignored, and what may have members of its own.
 OPEN = {"NewEventType", "ChangedEventType", "NewEvent", "ReportFilter", "Problem", "Health"}
 

@@ -38,7 +38,7 @@ def _patience():
 
 LONG = _patience()
 ROOT = os.geteuid() == 0
-PROGRAMS = ("coalesce", "events", "health", "report")
+PROGRAMS = ("coalesce", "events", "health", "report", "stats")
 
 
 def program(name):
@@ -369,7 +369,8 @@ class Service:
 
     @property
     def access_log(self):
-        with open(os.path.join(self.data, "log/access.log"), encoding="utf-8") as file:
+        with open(os.path.join(self.data, "log/access.log"), encoding="utf-8",
+                  errors="surrogateescape") as file:  # paths are as they were sent
             return [json.loads(line) for line in file]
 
     # Its processes.

@@ -1,0 +1,2 @@
+-- $1 head -> id, position
+SELECT id, position FROM logs WHERE head = $1

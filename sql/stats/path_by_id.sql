@@ -1,0 +1,2 @@
+-- $1 id -> path
+SELECT path FROM paths WHERE id = $1

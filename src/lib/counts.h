@@ -1,0 +1,59 @@
+/*
+ * counts: how often each path was asked for, and how far the access log is taken in, changed
+ * together: what is in the one is in the other, whatever dies in between.
+ *
+ * A file of the log is known by its first line, which has a time and a random number, so that it
+ * may be renamed or copied.  The tables are explained in sql/stats/schema.
+ */
+#ifndef CAREDESK_COUNTS_H
+#define CAREDESK_COUNTS_H
+
+#include "lib/commit.h"
+#include "lib/db.h"
+#include "lib/digest.h"
+#include "lib/err.h"
+#include "lib/tally.h"
+
+#define COUNTS_FILE "db/stats.db"
+#define COUNTS_LINE_MAX 1000 /* bytes kept of a damaged line */
+#define COUNTS_DAMAGED_MAX 1000 /* such lines that are kept */
+
+extern const struct db_schema counts_schema;
+
+struct counts_log {
+	int64_t id; /* 0: not stored yet */
+	unsigned char head[DIGEST_BYTES]; /* of the first line */
+	int64_t position; /* what is behind it is not taken in */
+};
+
+/* A line that is none of ours. */
+struct counts_damaged {
+	int64_t position;
+	size_t n;
+	char line[COUNTS_LINE_MAX];
+};
+
+/* A part of a log, up to POSITION. */
+struct counts_batch {
+	struct counts_log *log;
+	struct tally *tally; /* of its lines, but for the damaged ones */
+	int64_t position, lines, damaged_count;
+	const struct counts_damaged *damaged; /* the first DAMAGED_KEPT of them */
+	size_t damaged_kept;
+};
+
+/* The id and the position of the log that begins with its head; id 0 where it is new. */
+enum err counts_find(struct db *db, struct counts_log *log) MUST_CHECK;
+
+/* Counts the batch and moves the log's position, both or neither; what commit_run() returns. */
+enum err counts_store(struct commit *commit, struct counts_batch *batch) MUST_CHECK;
+
+/* What all must agree on. */
+struct counts_totals {
+	int64_t total, of_paths, of_lines; /* requests: by the state, the paths, the logs */
+	int64_t paths, highest_id;
+};
+
+enum err counts_total(struct db *db, struct counts_totals *totals) MUST_CHECK;
+
+#endif

@@ -1,0 +1,599 @@
+/*
+ * stats_ingest: a thread that follows the access log (see stats.h).
+ *
+ * What is counted is decided by two things alone: the lines of the files, and the position that is
+ * stored with the counts of what is before it.  A file is known again by its first line, so it may
+ * be renamed, by whomever and however often; all that lie beside the log are read to their ends, in
+ * the order of their first lines.  A line counts once its end is there.
+ */
+#include "stats.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/inotify.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "lib/clock.h"
+#include "lib/log.h"
+#include "lib/pool.h"
+
+#define READ_BYTES (512 * 1024)
+#define HEAD_MAX 4096 /* bytes of a first line that tell it from others */
+#define SOURCES_MAX 256
+#define ROWS_MAX (192 * 1024) /* of a batch; with 16 MiB of paths, about 32 MiB in all */
+#define PATHS_BYTES_MAX (16 * 1024 * 1024)
+#define DAMAGED_MAX 16 /* kept of one batch */
+#define PASS_EVERY_MS 100 /* while there is something to do */
+#define IDLE_MS 1000 /* where nothing is heard of a change; a look then costs nothing */
+#define DRAINED_US \
+	(10 * CLOCK_SECOND_US) /* a renamed file is read on for so long after it grew \
+	                        */
+#define STORE_AGAIN_MS 500
+
+/* A file being read. */
+struct source {
+	int fd;
+	dev_t device;
+	ino_t inode;
+	char name[64];
+	struct counts_log log;
+	bool is_known; /* its first line was read, and looked for */
+	int64_t begun_s; /* the time in its first line: they are read in this order */
+	int64_t grown_us; /* when it last had something new */
+	bool is_current, vanished;
+};
+
+static struct {
+	struct commit *commit;
+	struct db_readers *readers;
+	struct tally *tally;
+	char *buffer;
+	int notify_fd, wake_fd;
+	pthread_t thread;
+	bool started, look_again;
+	struct source sources[SOURCES_MAX];
+	size_t source_count;
+	int64_t lines, damaged_count; /* of the batch, whose hits are in the tally */
+	struct counts_damaged damaged[DAMAGED_MAX];
+	size_t damaged_kept;
+	atomic_bool closing;
+	atomic_llong lag;
+	pthread_mutex_t lock; /* of all that follows */
+	pthread_cond_t changed;
+	int64_t asked, done; /* passes */
+	enum err err; /* of the pass that was done last */
+	struct err_state said;
+} ingest = { .notify_fd = -1, .wake_fd = -1, .lock = PTHREAD_MUTEX_INITIALIZER };
+
+/* --- A file's first line. */
+
+static enum err
+read_head(struct source *source, bool *is_whole)
+{
+	char head[HEAD_MAX];
+	ssize_t n = pread(source->fd, head, sizeof(head), 0);
+	const char *end = n > 0 ? memchr(head, '\n', (size_t)n) : NULL;
+	struct digest digest;
+	struct hit hit;
+
+	if (n < 0)
+		return fail(ERR_BUSY, "%s: %m", source->name);
+	*is_whole = end != NULL || n == HEAD_MAX;
+	if (!*is_whole)
+		return OK;
+	n = end != NULL ? end - head : n;
+	source->begun_s = hit_parse(head, (size_t)n, &hit) ? hit.at_s : 0;
+	digest_begin(&digest);
+	digest_add(&digest, head, (size_t)n);
+	digest_end(&digest, source->log.head);
+	return OK;
+}
+
+/* Looks for the file by its first line, once it has one. */
+static enum err
+identify(struct source *source)
+{
+	struct db *db = NULL;
+	bool is_whole;
+	enum err err = read_head(source, &is_whole);
+
+	if (err != OK || !is_whole)
+		return err;
+	if ((err = db_borrow(ingest.readers, &db)) == OK)
+		err = counts_find(db, &source->log);
+	db_return(ingest.readers, db);
+	source->is_known = err == OK;
+	return err;
+}
+
+/* --- Which files there are. */
+
+static void
+drop_source(size_t i)
+{
+	(void)close(ingest.sources[i].fd);
+	ingest.sources[i] = ingest.sources[--ingest.source_count];
+}
+
+static struct source *
+find_source(const struct stat *st)
+{
+	for (size_t i = 0; i < ingest.source_count; i++)
+		if (ingest.sources[i].device == st->st_dev && ingest.sources[i].inode == st->st_ino)
+			return &ingest.sources[i];
+	return NULL;
+}
+
+/* Whether a file that was renamed long ago is taken in, and need not be held open. */
+static bool
+is_done(const struct source *source, const struct stat *st)
+{
+	return source->is_known && source->log.position == st->st_size &&
+	    strcmp(source->name, STATS_LOG) != 0 &&
+	    st->st_mtime < clock_now_us() / CLOCK_SECOND_US - DRAINED_US / CLOCK_SECOND_US;
+}
+
+static enum err
+add_source(int folder, const char *name)
+{
+	struct source *source = &ingest.sources[ingest.source_count];
+	struct stat st;
+	int fd = openat(folder, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+	enum err err;
+
+	if (fd < 0)
+		return errno == ENOENT ? OK : fail(ERR_BUSY, STATS_LOG_FOLDER "/%s: %m", name);
+	/* More than that at once wait for the first ones to be done. */
+	ingest.look_again |= ingest.source_count == SOURCES_MAX;
+	if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode) || ingest.source_count == SOURCES_MAX ||
+	    find_source(&st) != NULL) {
+		(void)close(fd);
+		return OK;
+	}
+	*source = (struct source){
+		.fd = fd, .device = st.st_dev, .inode = st.st_ino, .grown_us = clock_monotonic_us()
+	};
+	(void)snprintf(source->name, sizeof(source->name), "%s", name);
+	ingest.source_count++;
+	err = identify(source);
+	if (err == OK && is_done(source, &st))
+		drop_source(ingest.source_count - 1);
+	return err;
+}
+
+/* The log and what it was renamed to, such as access.log.1; not what was compressed. */
+static bool
+is_log(const char *name)
+{
+	size_t n = strlen(name);
+
+	return strncmp(name, STATS_LOG, strlen(STATS_LOG)) == 0 &&
+	    n < sizeof(ingest.sources[0].name) && !(n > 3 && strcmp(name + n - 3, ".gz") == 0);
+}
+
+static int
+order_sources(const void *a, const void *b)
+{
+	const struct source *x = a, *y = b;
+
+	if (x->is_current != y->is_current)
+		return x->is_current - y->is_current;
+	return (x->begun_s > y->begun_s) - (x->begun_s < y->begun_s);
+}
+
+static enum err
+find_files(void)
+{
+	DIR *folder = opendir(STATS_LOG_FOLDER);
+	const struct dirent *entry;
+	enum err err = OK;
+
+	ingest.look_again = false;
+	if (folder == NULL)
+		return fail(ERR_BUSY, STATS_LOG_FOLDER ": %m");
+	while (err == OK && (entry = readdir(folder)) != NULL)
+		if (is_log(entry->d_name))
+			err = add_source(dirfd(folder), entry->d_name);
+	(void)closedir(folder);
+	return err;
+}
+
+/* Whether the log is another file now: it was renamed, or has vanished. */
+static bool
+log_has_moved(void)
+{
+	struct source *current = NULL;
+	struct stat st;
+
+	for (size_t i = 0; i < ingest.source_count; i++)
+		if (ingest.sources[i].is_current)
+			current = &ingest.sources[i];
+	if (stat(STATS_LOG_FOLDER "/" STATS_LOG, &st) != 0)
+		return current != NULL && !current->vanished;
+	return current == NULL || current->device != st.st_dev || current->inode != st.st_ino;
+}
+
+/* Who bears the log's name, and who did. */
+static void
+name_current(void)
+{
+	struct stat st;
+	bool is_there = stat(STATS_LOG_FOLDER "/" STATS_LOG, &st) == 0;
+
+	for (size_t i = 0; i < ingest.source_count; i++) {
+		struct source *source = &ingest.sources[i];
+		bool was = source->is_current;
+		struct stat own;
+
+		source->is_current =
+		    is_there && source->device == st.st_dev && source->inode == st.st_ino;
+		if (!was || source->is_current)
+			continue;
+		source->vanished = fstat(source->fd, &own) == 0 && own.st_nlink == 0;
+		if (source->vanished)
+			log_event(LOG_WARNING, "log_vanished",
+			    "%s was removed while it was followed; what it held is taken in, and "
+			    "nothing is known of anything later",
+			    source->name);
+	}
+	qsort(ingest.sources, ingest.source_count, sizeof(ingest.sources[0]), order_sources);
+}
+
+static enum err
+look_for_files(void)
+{
+	enum err err = OK;
+
+	if ((log_has_moved() || ingest.look_again) && (err = find_files()) == OK) {
+		name_current();
+	}
+	return err;
+}
+
+/* --- Lines. */
+
+static void
+keep_damaged(const struct source *source, const char *line, size_t n)
+{
+	struct counts_damaged *kept = &ingest.damaged[ingest.damaged_kept];
+
+	ingest.damaged_count++;
+	if (ingest.damaged_kept == DAMAGED_MAX)
+		return;
+	ingest.damaged_kept++;
+	kept->position = source->log.position;
+	kept->n = n < COUNTS_LINE_MAX ? n : COUNTS_LINE_MAX;
+	memcpy(kept->line, line, kept->n);
+}
+
+static void
+take_line(struct source *source, const char *line, size_t n)
+{
+	struct hit hit;
+
+	ingest.lines++;
+	if (!hit_parse(line, n, &hit) || !tally_add(ingest.tally, &hit))
+		keep_damaged(source, line, n);
+}
+
+/* Stores what was added up, of this source up to POSITION. */
+static enum err
+store(struct source *source, int64_t position)
+{
+	struct counts_batch batch = { .log = &source->log,
+		.tally = ingest.tally,
+		.position = position,
+		.lines = ingest.lines,
+		.damaged_count = ingest.damaged_count,
+		.damaged = ingest.damaged,
+		.damaged_kept = ingest.damaged_kept };
+	enum err err;
+
+	if (ingest.lines == 0)
+		return OK;
+	err = counts_store(ingest.commit, &batch);
+	if (err == OK && ingest.damaged_count > 0)
+		log_event(LOG_WARNING, "log_damaged", "%s: %lld lines are no requests",
+		    source->name, (long long)ingest.damaged_count);
+	/* Without a commit they are read again. */
+	tally_clear(ingest.tally);
+	ingest.lines = ingest.damaged_count = 0;
+	ingest.damaged_kept = 0;
+	return err;
+}
+
+/* A line longer than any of ours: its beginning is kept, and all of it passed over.  *POSITION is
+ * where it ends, or where it began if its end is not there yet. */
+static enum err
+pass_long_line(struct source *source, int64_t *position)
+{
+	int64_t at = *position + READ_BYTES;
+	const char *end = NULL;
+	ssize_t n;
+
+	keep_damaged(source, ingest.buffer, COUNTS_LINE_MAX);
+	do {
+		n = pread(source->fd, ingest.buffer, READ_BYTES, at);
+		end = n > 0 ? memchr(ingest.buffer, '\n', (size_t)n) : NULL;
+		at += end != NULL ? end - ingest.buffer + 1 : n > 0 ? n : 0;
+	} while (n > 0 && end == NULL);
+	if (n < 0)
+		return fail(ERR_BUSY, "%s: %m", source->name);
+	if (end == NULL) { /* looked at again when it is longer */
+		ingest.damaged_count--;
+		ingest.damaged_kept -= ingest.damaged_kept > 0;
+		return OK;
+	}
+	ingest.lines++;
+	*position = at;
+	return OK;
+}
+
+/* The whole lines of the N bytes that are in the buffer; returns how many bytes they are. */
+static enum err
+take_lines(struct source *source, size_t n, int64_t *position)
+{
+	const char *line = ingest.buffer, *end = ingest.buffer + n, *newline;
+	enum err err;
+
+	for (; (newline = memchr(line, '\n', (size_t)(end - line))) != NULL; line = newline + 1) {
+		if (tally_is_full(ingest.tally) && (err = store(source, *position)) != OK)
+			return err;
+		take_line(source, line, (size_t)(newline - line));
+		*position += newline - line + 1;
+	}
+	return OK;
+}
+
+/* All that is there now. */
+static enum err
+read_source(struct source *source)
+{
+	int64_t position = source->log.position, before;
+	ssize_t n;
+	enum err err = OK;
+
+	do {
+		before = position;
+		n = pread(source->fd, ingest.buffer, READ_BYTES, position);
+		if (n < 0)
+			return fail(ERR_BUSY, "%s: %m", source->name);
+		if (n > 0)
+			err = take_lines(source, (size_t)n, &position);
+		if (err == OK && position == before && n == READ_BYTES)
+			err = pass_long_line(source, &position);
+	} while (
+	    err == OK && n == READ_BYTES && position > before && !atomic_load(&ingest.closing));
+	return err != OK ? err : store(source, position);
+}
+
+/* What was cut off before it was read cannot be known: said, and counted from the new beginning. */
+static enum err
+begin_anew(struct source *source, int64_t size)
+{
+	log_event(LOG_WARNING, "log_truncated",
+	    "%s was cut to %lld bytes; %lld were taken in, and what came behind them is lost",
+	    source->name, (long long)size, (long long)source->log.position);
+	ingest.look_again = true; /* a copy may have been made of it */
+	source->is_known = false;
+	source->log = (struct counts_log){ .id = 0 };
+	return identify(source);
+}
+
+/* Whether its first line is still the one that it is known by. */
+static bool
+is_same(const struct source *source)
+{
+	struct source now = *source;
+	bool is_whole;
+
+	return read_head(&now, &is_whole) != OK ||
+	    (is_whole && memcmp(now.log.head, source->log.head, sizeof(now.log.head)) == 0);
+}
+
+static enum err
+follow(struct source *source)
+{
+	struct stat st;
+	enum err err = OK;
+
+	if (fstat(source->fd, &st) != 0)
+		return fail(ERR_BUSY, "%s: %m", source->name);
+	if (source->is_known && (st.st_size < source->log.position || !is_same(source)))
+		err = begin_anew(source, (int64_t)st.st_size);
+	if (err == OK && !source->is_known)
+		err = identify(source);
+	if (err != OK || !source->is_known || st.st_size == source->log.position)
+		return err;
+	source->grown_us = clock_monotonic_us();
+	return read_source(source);
+}
+
+static bool
+has_current(void)
+{
+	for (size_t i = 0; i < ingest.source_count; i++)
+		if (ingest.sources[i].is_current)
+			return true;
+	return false;
+}
+
+/* A file that was renamed may grow as long as a worker of nginx has it open; one that was removed,
+ * until nginx opens another. */
+static bool
+is_drained(const struct source *source)
+{
+	return has_current() && !source->is_current &&
+	    clock_monotonic_us() - source->grown_us > DRAINED_US;
+}
+
+/* --- The thread. */
+
+static enum err
+pass(void)
+{
+	int64_t lag = 0;
+	struct stat st;
+	enum err err = look_for_files();
+
+	for (size_t i = 0; i < ingest.source_count && err == OK; i++)
+		err = follow(&ingest.sources[i]);
+	for (size_t i = ingest.source_count; i-- > 0;) {
+		const struct source *source = &ingest.sources[i];
+
+		if (fstat(source->fd, &st) == 0 && st.st_size > source->log.position)
+			lag += st.st_size - source->log.position;
+		else if (err == OK && is_drained(source))
+			drop_source(i);
+	}
+	atomic_store(&ingest.lag, lag);
+	return err;
+}
+
+static void
+drain(int fd)
+{
+	char bytes[4096];
+
+	while (read(fd, bytes, sizeof(bytes)) > 0)
+		;
+}
+
+/* Until something was written, somebody asks, or so long. */
+static void
+wait_for_more(int timeout_ms)
+{
+	struct pollfd fds[] = { { .fd = ingest.wake_fd, .events = POLLIN },
+		{ .fd = ingest.notify_fd, .events = POLLIN } };
+
+	(void)poll(fds, 2, timeout_ms);
+	/* Lines come many at once: the others of them are waited for, but not by who asks. */
+	if (fds[0].revents == 0 && fds[1].revents != 0)
+		(void)poll(fds, 1, PASS_EVERY_MS);
+	if (fds[0].revents != 0)
+		drain(ingest.wake_fd);
+	if (ingest.notify_fd >= 0)
+		drain(ingest.notify_fd);
+}
+
+static void
+settle_pass(int64_t asked, enum err err)
+{
+	(void)pthread_mutex_lock(&ingest.lock);
+	ingest.done = asked;
+	ingest.err = err;
+	err_save(&ingest.said);
+	(void)pthread_cond_broadcast(&ingest.changed);
+	(void)pthread_mutex_unlock(&ingest.lock);
+}
+
+static void *
+follow_log(void *ctx)
+{
+	bool failed = false;
+	int64_t asked;
+	enum err err;
+
+	while (!atomic_load(&ingest.closing)) {
+		(void)pthread_mutex_lock(&ingest.lock);
+		asked = ingest.asked;
+		(void)pthread_mutex_unlock(&ingest.lock);
+		err_clear();
+		err = pass();
+		if (err != OK && !failed)
+			log_event(LOG_ERROR, "ingest", "%s; it is tried again", err_words());
+		failed = err != OK;
+		settle_pass(asked, err);
+		wait_for_more(failed ? STORE_AGAIN_MS : IDLE_MS);
+	}
+	return ctx;
+}
+
+/* --- Everybody else. */
+
+enum err
+ingest_open(struct commit *commit, struct db_readers *readers)
+{
+	pthread_condattr_t attributes;
+
+	ingest.commit = commit;
+	ingest.readers = readers;
+	(void)pthread_condattr_init(&attributes);
+	(void)pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+	(void)pthread_cond_init(&ingest.changed, &attributes);
+	(void)pthread_condattr_destroy(&attributes);
+	ingest.buffer = malloc(READ_BYTES);
+	ingest.wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	ingest.notify_fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
+	/* Without it the log is looked at every IDLE_MS. */
+	if (ingest.notify_fd < 0 ||
+	    inotify_add_watch(ingest.notify_fd, STATS_LOG_FOLDER,
+		IN_MODIFY | IN_CREATE | IN_MOVED_TO | IN_MOVED_FROM | IN_DELETE) < 0)
+		log_event(LOG_WARNING, "ingest", "the log is looked at every %d ms: %m", IDLE_MS);
+	if (ingest.buffer == NULL || ingest.wake_fd < 0)
+		return fail(ERR_INTERNAL, "the log cannot be followed: %m");
+	enum err err = tally_open(ROWS_MAX, PATHS_BYTES_MAX, &ingest.tally);
+	if (err == OK && pthread_create(&ingest.thread, NULL, follow_log, NULL) != 0)
+		err = fail(ERR_INTERNAL, "the log cannot be followed: no thread");
+	ingest.started = err == OK;
+	return err;
+}
+
+void
+ingest_close(void)
+{
+	const uint64_t one = 1;
+
+	atomic_store(&ingest.closing, true);
+	if (ingest.started && write(ingest.wake_fd, &one, sizeof(one)) > 0)
+		(void)pthread_join(ingest.thread, NULL);
+	while (ingest.source_count > 0)
+		drop_source(0);
+	tally_close(ingest.tally);
+	free(ingest.buffer);
+	if (ingest.wake_fd >= 0)
+		(void)close(ingest.wake_fd);
+	if (ingest.notify_fd >= 0)
+		(void)close(ingest.notify_fd);
+}
+
+enum err
+ingest_now(int64_t until_us)
+{
+	const struct timespec until = { .tv_sec = (time_t)(until_us / CLOCK_SECOND_US),
+		.tv_nsec = (long)(until_us % CLOCK_SECOND_US * 1000) };
+	const uint64_t one = 1;
+	bool in_time = true;
+	int64_t mine;
+	enum err err = OK;
+
+	pool_wait_begin();
+	(void)pthread_mutex_lock(&ingest.lock);
+	mine = ++ingest.asked;
+	if (write(ingest.wake_fd, &one, sizeof(one)) < 0)
+		in_time = false;
+	while (ingest.done < mine && in_time)
+		in_time = pthread_cond_timedwait(&ingest.changed, &ingest.lock, &until) == 0;
+	if (ingest.done < mine)
+		err = fail(ERR_BUSY, "the log is not taken in yet");
+	else if ((err = ingest.err) != OK)
+		err_restore(&ingest.said);
+	(void)pthread_mutex_unlock(&ingest.lock);
+	pool_wait_end();
+	return err;
+}
+
+int64_t
+ingest_lag(void)
+{
+	return atomic_load(&ingest.lag);
+}

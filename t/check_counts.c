@@ -1,0 +1,169 @@
+#include "data_set.h"
+
+#include "lib/counts.h"
+
+static struct commit *commit;
+static struct tally *tally;
+static struct counts_log log_file;
+
+static void
+begin(void)
+{
+	folder_begin();
+	ck_assert_int_eq(commit_open(COUNTS_FILE, &counts_schema, &commit), OK);
+	ck_assert_int_eq(tally_open(1000, 1024 * 1024, &tally), OK);
+	log_file = (struct counts_log){ .head = { 1, 2, 3 } };
+}
+
+static void
+end(void)
+{
+	static const char *const files[] = { COUNTS_FILE, COUNTS_FILE "-wal", COUNTS_FILE "-shm",
+		COUNTS_FILE ".lock" };
+
+	tally_close(tally);
+	commit_close(commit);
+	for (size_t i = 0; i < COUNT(files); i++)
+		(void)unlink(files[i]);
+	folder_end();
+}
+
+static void
+hit(const char *path, int64_t hour, int status)
+{
+	ck_assert(tally_add(
+	    tally, &(struct hit){ hour * 3600, 5, 10, status, HIT_GET, path, strlen(path) }));
+}
+
+static enum err
+store(int64_t position, int64_t lines)
+{
+	struct counts_batch batch = {
+		.log = &log_file, .tally = tally, .position = position, .lines = lines
+	};
+	enum err err = counts_store(commit, &batch);
+
+	tally_clear(tally);
+	return err;
+}
+
+/* Rows of the file, as text; yours until the next call. */
+static const char *
+rows(const char *sql)
+{
+	static char text[4096];
+
+	ck_assert_int_eq(db_open(COUNTS_FILE, DB_READ, &counts_schema, &db), OK);
+	(void)snprintf(text, sizeof(text), "%s", data_rows(sql));
+	db_close(db);
+	db = NULL;
+	return text;
+}
+
+#define PATHS \
+	"SELECT CAST(path AS TEXT) || ' ' || id || ' ' || count || ' ' || first_hour || '-' " \
+	"|| last_hour FROM paths ORDER BY id"
+#define HOURS \
+	"SELECT hour || ' ' || path_id || ' ' || method || ' ' || status_class || ' ' || count " \
+	"|| ' ' || bytes || ' ' || took_ms || ' ' || took_max_ms FROM hours ORDER BY 1"
+
+START_TEST(a_batch_adds_to_what_is_there_and_moves_the_log)
+{
+	begin();
+	hit("/b", 7, 200);
+	hit("/a", 7, 200);
+	hit("/a", 7, 404);
+	hit("/a", 8, 200);
+	ck_assert_int_eq(store(100, 4), OK);
+	ck_assert_int_eq(log_file.id, 1);
+	ck_assert_int_eq(log_file.position, 100);
+	ck_assert_str_eq(rows(PATHS), "/a 1 3 7-8\n/b 2 1 7-7\n");
+	hit("/c", 9, 200);
+	hit("/a", 7, 200);
+	hit("/a", 6, 200);
+	ck_assert_int_eq(store(200, 3), OK);
+	ck_assert_str_eq(rows(PATHS), "/a 1 5 6-8\n/b 2 1 7-7\n/c 3 1 9-9\n");
+	ck_assert_str_eq(rows(HOURS),
+	    "6 1 1 2 1 10 5 5\n7 1 1 2 2 20 10 5\n7 1 1 4 1 10 5 5\n7 2 1 2 1 10 5 5\n"
+	    "8 1 1 2 1 10 5 5\n9 3 1 2 1 10 5 5\n");
+	ck_assert_str_eq(
+	    rows("SELECT total || ' ' || path_count || ' ' || version FROM state"), "7 3 2\n");
+	ck_assert_str_eq(
+	    rows("SELECT position || ' ' || lines || ' ' || damaged FROM logs"), "200 7 0\n");
+	end();
+}
+END_TEST
+
+START_TEST(a_log_is_known_again_by_its_first_line)
+{
+	struct counts_log same = { .head = { 1, 2, 3 } }, other = { .head = { 1, 2, 4 } };
+	struct db_readers *readers;
+	struct db *reader;
+
+	begin();
+	hit("/a", 7, 200);
+	ck_assert_int_eq(store(55, 1), OK);
+	ck_assert_int_eq(db_readers_open(COUNTS_FILE, &counts_schema, &readers), OK);
+	ck_assert_int_eq(db_borrow(readers, &reader), OK);
+	ck_assert_int_eq(counts_find(reader, &same), OK);
+	ck_assert_int_eq(same.id, 1);
+	ck_assert_int_eq(same.position, 55);
+	ck_assert_int_eq(counts_find(reader, &other), OK);
+	ck_assert_int_eq(other.id, 0);
+	ck_assert_int_eq(other.position, 0);
+	db_return(readers, reader);
+	db_readers_close(readers);
+	end();
+}
+END_TEST
+
+START_TEST(damaged_lines_are_kept_aside_the_last_thousand_of_them)
+{
+	static struct counts_damaged damaged[100];
+	struct counts_batch batch = { .log = &log_file, .damaged = damaged, .damaged_kept = 100 };
+
+	begin();
+	for (size_t i = 0; i < COUNT(damaged); i++) {
+		damaged[i].position = (int64_t)i;
+		damaged[i].n = i == 0 ? COUNTS_LINE_MAX : 3;
+		memset(damaged[i].line, 'x', damaged[i].n);
+	}
+	batch.tally = tally;
+	for (int i = 1; i <= 12; i++) {
+		batch.lines = batch.damaged_count = 150;
+		batch.position = i * 1000;
+		ck_assert_int_eq(counts_store(commit, &batch), OK);
+	}
+	ck_assert_str_eq(
+	    rows("SELECT count(*) || ' ' || min(id) || ' ' || max(length(line)) FROM damaged"),
+	    "1000 201 1000\n");
+	ck_assert_str_eq(rows("SELECT lines || ' ' || damaged FROM logs"), "1800 1800\n");
+	end();
+}
+END_TEST
+
+START_TEST(all_totals_agree)
+{
+	struct counts_totals totals;
+
+	begin();
+	hit("/a", 7, 200);
+	hit("/a", 7, 200);
+	hit("/\xff", 7, 200);
+	ck_assert_int_eq(store(55, 3), OK);
+	ck_assert_int_eq(db_open(COUNTS_FILE, DB_READ, &counts_schema, &db), OK);
+	ck_assert_int_eq(counts_total(db, &totals), OK);
+	db_close(db);
+	db = NULL;
+	ck_assert_int_eq(totals.total, 3);
+	ck_assert_int_eq(totals.of_paths, 3);
+	ck_assert_int_eq(totals.of_lines, 3);
+	ck_assert_int_eq(totals.paths, 2);
+	ck_assert_int_eq(totals.highest_id, 2);
+	end();
+}
+END_TEST
+
+CHECK_MAIN(counts,
+    { a_batch_adds_to_what_is_there_and_moves_the_log, a_log_is_known_again_by_its_first_line,
+	damaged_lines_are_kept_aside_the_last_thousand_of_them, all_totals_agree })

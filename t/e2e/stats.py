@@ -1,0 +1,349 @@
+"""Statistics: each request that nginx has logged counts once, whatever dies or is renamed meanwhile.
+
+    CAREDESK_STATS_ROUNDS  of killing and rotating
+"""
+import collections
+import csv
+import glob
+import io
+import json
+import os
+import random
+import re
+import signal
+import sqlite3
+import threading
+import time
+import urllib.parse
+
+import harness
+from harness import Case, note, wait_for
+
+ROUNDS = int(os.environ.get("CAREDESK_STATS_ROUNDS", 25))
+HOUR = "2026-11-21T04"
+
+
+def normal(logged):
+    """The path under which a logged one counts, as bytes."""
+    return re.sub(b"/+", b"/", urllib.parse.unquote_to_bytes(logged))
+
+
+def log_line(path, *, at=f"{HOUR}:18:58+00:00", status=200, method="GET", seconds="0.004"):
+    return (f'{{"time":"{at}","trace_id":"{random.getrandbits(128):032x}","method":"{method}",'
+            f'"path":"{path}","status":{status},"bytes":17,"seconds":{seconds},"cache":""}}\n')
+
+
+class StatsCase(Case):
+    def log(self, name="access.log"):
+        return os.path.join(self.service.data, "log", name)
+
+    def lines(self):
+        """Those of all files of the log."""
+        for name in sorted(glob.glob(self.log("access.log*"))):
+            with open(name, "rb") as file:
+                for line in file.read().split(b"\n")[:-1]:
+                    yield line
+
+    def logged(self):
+        """What all whole lines of the log add up to, read without any code of ours."""
+        found = collections.Counter()
+        for line in self.lines():
+            try:
+                hit = json.loads(line.decode("utf-8", "surrogateescape"))
+                path = hit["path"]
+            except (ValueError, KeyError, TypeError):
+                continue
+            if hit["status"] > 999:
+                continue
+            found[normal(path.encode("utf-8", "surrogateescape"))] += 1
+        return found
+
+    def stored(self):
+        """What is stored, by path."""
+        file = os.path.join(self.service.data, "db/stats.db")
+        connection = sqlite3.connect(f"file:{file}?mode=ro", uri=True)
+        try:
+            return {bytes(path): count
+                    for path, count in connection.execute("SELECT path, count FROM paths")}, \
+                connection.execute("SELECT total, (SELECT sum(count) FROM paths),"
+                                   " (SELECT sum(count) FROM hours),"
+                                   " (SELECT sum(lines - damaged) FROM logs) FROM state").fetchone()
+        finally:
+            connection.close()
+
+    def list(self, query=""):
+        answer = self.get(f"/stats/{query}")
+        self.assertEqual(answer.status, 200, answer)
+        return answer.json
+
+    def count(self, path):
+        return {row["path"]: row["count"] for row in self.list()}.get(path, 0)
+
+    def assertExact(self):
+        """Once all is taken in, it is what the log says, and adds up in every way."""
+        def compare():
+            expected = self.logged()
+            found, totals = self.stored()
+            return expected == found and len(set(totals)) == 1 and totals[0] == sum(found.values())
+
+        try:
+            wait_for(compare, "the counts are those of the log")
+        except AssertionError:
+            expected, (found, totals) = self.logged(), self.stored()
+            wrong = [(path, expected.get(path), found.get(path))
+                     for path in set(expected) | set(found) if expected.get(path) != found.get(path)]
+            raise AssertionError(f"{wrong[:10]} of {len(wrong)}; {totals}") from None
+
+
+class Counting(StatsCase):
+    def test_the_simulated_api_answers_any_path(self):
+        for path in ("/api/one", "/api/one/", "/api/a/b/c/d/e/f", "/api/x?y=z", "/api/%61"):
+            answer = self.get(path)
+            self.assertEqual((answer.status, answer.json), (200, {"message": "ok"}), path)
+            self.assertCommon(answer)
+        self.assertProblem(self.get("/api/"), 404)
+        self.assertProblem(self.get("/api"), 404)
+        self.assertEqual(self.service.ask("/api/x", "HEAD").status, 200)
+        self.assertEqual(self.service.ask("/api/x", "OPTIONS").status, 204)
+        self.assertProblem(self.service.ask("/api/x", "DELETE"), 405)
+
+    def test_a_request_that_was_answered_is_in_it(self):
+        with self.service.connect() as connection:
+            for i in range(100):
+                path = f"/api/answered/{i % 7}"
+                self.assertEqual(connection.ask(path).status, 200)
+                self.assertEqual(self.count(path), i // 7 + 1)
+
+    def test_queries_are_ignored_and_slashes_merged(self):
+        for target in ("/api/q", "/api/q?a=1", "/api//q", "//api///q?b#c", "/api/%71", "/%61pi/q?"):
+            self.get(target)
+        self.get("/api/q/")
+        self.assertEqual((self.count("/api/q"), self.count("/api/q/")), (6, 1))
+
+    def test_what_nginx_refuses_counts_too(self):
+        before = self.list()
+        self.assertEqual(self.get("/refused/by/nginx").status, 404)
+        self.assertEqual(self.service.ask("/refused/by/nginx", "DELETE").status, 404)
+        self.service.raw(b"GET /refused/version HTTP/9.9\r\nHost: localhost\r\n\r\n")
+        self.assertEqual(self.get("/refused/" + "x" * 9000).status, 414)
+        counts = {row["path"]: row["count"] for row in self.list()}
+        self.assertEqual(counts["/refused/by/nginx"], 2)
+        self.assertEqual(counts["/refused/version"], 1)
+        self.assertGreater(sum(counts.values()), sum(row["count"] for row in before) + 3)
+        self.assertExact()
+
+    def test_hostile_paths_come_out_harmless_and_right(self):
+        paths = ["/api/\"quoted\"", "/api/back\\slash", "/api/%22%2C%22status%22%3A500%2C%22",
+                 "/api/%0A%7B%22time%22%3A", "/api/%0D%0Aforged%3A%20header", "/api/%1B%5B2J",
+                 "/api/%00", "/api/=1+1", "/api/%3Dcmd", "/api/,a\",b", "/api/%ff%fe", "/api/%C0%AF",
+                 "/api/%ED%A0%80", "/api/\N{SNOWMAN}", "/api/%E2%98%83", "/api/%2525", "/api/%zz",
+                 "/api/%", "/api/../up", "/api/" + "y" * 4000, "/api/<script>", "/api/'%3B--",
+                 "/api/%5CxFF"]
+        before = {row["path"]: row["count"] for row in self.list()}
+        for path in paths:
+            self.service.raw(f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+                             .encode("utf-8"))
+        answer = self.get("/stats/")
+        rows = answer.json
+        new = [row for row in rows if row["count"] != before.get(row["path"], 0)]
+        found = {row["path"] for row in new}
+        for expected in ('/api/"quoted"', "/api/back\\slash", '/api/","status":500,"',
+                         '/api/\n{"time":', "/api/\r\nforged: header", "/api/\x1b[2J", "/api/\x00",
+                         "/api/=1+1", "/api/=cmd", '/api/,a",b', "/api/\N{SNOWMAN}", "/api/%25",
+                         "/api/%zz", "/api/%", "/api/../up", "/api/" + "y" * 4000, "/api/<script>",
+                         "/api/';--", "/api/\\xFF\\xFE", "/api/\\xFF"):
+            self.assertIn(expected, found)
+        escaped = {row["path"] for row in new if row.get("escaped")}
+        self.assertEqual(escaped, {"/api/\\xFF\\xFE", "/api/\\xC0\\xAF", "/api/\\xED\\xA0\\x80"})
+        self.assertEqual(self.count("/api/\N{SNOWMAN}"), 2)
+        self.assertExact()
+        table = list(csv.reader(io.StringIO(self.get("/stats/?format=csv").body.decode(),
+                                            newline="")))
+        self.assertEqual(table[0], ["path", "count"])
+        self.assertTrue(found <= {row[0] for row in table[1:]})
+
+    def test_the_largest_count_comes_first_and_pages_are_the_list(self):
+        for i in range(30):
+            for _ in range(i % 4 + 1):
+                self.get(f"/api/paged/{i:02}")
+        rows = self.list("?prefix=/api/paged/")
+        self.assertEqual(rows, sorted(rows, key=lambda row: (-row["count"], row["path"])))
+        self.assertEqual(len(rows), 30)
+        target, pages = "/stats/?prefix=/api/paged/&limit=7", []
+        while target:
+            answer = self.get(target)
+            self.assertLessEqual(len(answer.json), 7)
+            pages += answer.json
+            link = answer.field("Link")
+            target = link and re.fullmatch(r'<(.*)>; rel="next"', link).group(1)
+        self.assertEqual(pages, rows)
+
+    def test_bad_questions_are_refused_by_name(self):
+        for query, name in (("limit=0", "limit"), ("limit=1001", "limit"), ("limit=x", "limit"),
+                            ("cursor=1", "cursor"), ("cursor=1-999999", "cursor"),
+                            ("from=2026-11-21T04:00:01Z", "from"), ("to=x", "to"),
+                            ("format=xml", "format"), ("prefix=" + "x" * 401, "prefix")):
+            problem = self.assertProblem(self.get(f"/stats/?{query}"), 400, "invalid-input")
+            self.assertEqual([one["pointer"] for one in problem["errors"]], [name], query)
+        self.assertProblem(self.get("/stats/hourly?path=/a&prefix=/b"), 400)
+        self.assertProblem(self.get("/stats/nothing"), 404)
+        self.assertProblem(self.service.ask("/stats/", "POST"), 405)
+
+
+class Files(StatsCase):
+    """The log, as it is found."""
+
+    def setUp(self):
+        self.name = f"/api/{self.id().rpartition('.')[2]}"
+
+    def test_hours_and_classes_add_up(self):
+        with open(self.log(), "a", encoding="utf-8") as file:
+            for at, status, seconds in (("04:00:00", 200, "0.100"), ("04:59:59", 404, "0.300"),
+                                        ("05:00:00", 500, "1.000"), ("07:10:00", 200, "0.001")):
+                file.write(log_line(self.name, at=f"2026-03-01T{at}+00:00", status=status,
+                                    seconds=seconds))
+        rows = [{"hour": "2026-03-01T04:00:00.000000Z", "requests": 2, "errors": 1,
+                 "mean_ms": 200, "max_ms": 300},
+                {"hour": "2026-03-01T05:00:00.000000Z", "requests": 1, "errors": 1,
+                 "mean_ms": 1000, "max_ms": 1000},
+                {"hour": "2026-03-01T07:00:00.000000Z", "requests": 1, "errors": 0,
+                 "mean_ms": 1, "max_ms": 1}]
+        for query, part in (("", rows), ("&from=2026-03-01T05:00:00Z", rows[1:]),
+                            ("&to=2026-03-01T07:00:00Z", rows[:2]),
+                            ("&from=2026-03-01T05:00:00Z&to=2026-03-01T06:00:00Z", rows[1:2])):
+            for key in ("path", "prefix"):
+                self.assertEqual(self.get(f"/stats/hourly?{key}={self.name}{query}").json, part)
+        self.assertEqual(self.list(f"?prefix={self.name}&from=2026-03-01T05:00:00Z"
+                                   "&to=2026-03-01T08:00:00Z"), [{"path": self.name, "count": 2}])
+        self.assertIn("2026-03-01T04:00:00.000000Z,2,1,200.000,300\r\n",
+                      self.get(f"/stats/hourly?path={self.name}&format=csv").body.decode())
+        self.assertEqual(self.get("/stats/hourly?path=/never/asked/for").json, [])
+
+    def test_a_line_counts_once_its_end_is_there(self):
+        line = log_line(self.name)
+        for i in range(1, len(line), 37):
+            time.sleep(0.1)  # nginx's own last line is there
+            with open(self.log(), "a", encoding="utf-8") as file:
+                file.write(line[:i])
+            time.sleep(0.05)
+            with open(self.log(), "a", encoding="utf-8") as file:
+                file.write(line[i:])
+            self.assertGreaterEqual(self.count(self.name), i // 37 + 1)
+        self.assertEqual(self.count(self.name), (len(line) + 35) // 37)
+
+    def test_damaged_lines_are_counted_and_kept_aside(self):
+        damaged = ["", "nonsense", "{}", log_line(self.name)[:-20] + "\n", "x" * 1200000 + "\n",
+                   log_line(self.name, status=20000)]
+        with open(self.log(), "a", encoding="utf-8") as file:
+            for line in damaged:
+                file.write(line if line.endswith("\n") else line + "\n")
+            file.write(log_line(self.name))
+        self.assertEqual(self.count(self.name), 1)
+        self.assertExact()
+        connection = sqlite3.connect(os.path.join(self.service.data, "db/stats.db"))
+        kept = [bytes(row[0]) for row in
+                connection.execute("SELECT line FROM damaged ORDER BY id DESC LIMIT 6")]
+        connection.close()
+        self.assertEqual(sorted(kept), sorted(line.strip("\n").encode()[:1000] for line in damaged))
+        self.assertTrue(self.service.events("log_damaged"))
+
+    def test_rotation_by_rename_loses_nothing(self):
+        for i in range(5):
+            self.get(self.name)
+            os.rename(self.log(), self.log(f"access.log.{time.time_ns()}"))
+            self.get(self.name)
+            self.service.process.send_signal(signal.SIGUSR1)
+            wait_for(lambda: os.path.exists(self.log()), "the log is there again")
+            self.get(self.name)
+        wait_for(lambda: self.count(self.name) == 15, "all are counted")
+        self.assertExact()
+
+    def test_a_copy_and_a_cut_lose_nothing_that_was_taken_in(self):
+        self.get(self.name)
+        self.assertEqual(self.count(self.name), 1)
+        with open(self.log(), "rb") as file:
+            text = file.read()
+        with open(self.log("access.log.copy"), "wb") as file:
+            file.write(text)
+        os.truncate(self.log(), 0)
+        self.get(self.name)
+        wait_for(lambda: self.count(self.name) == 2, "both are counted")
+        self.assertTrue(self.service.events("log_truncated"))
+        self.assertExact()
+
+    def test_several_files_are_taken_in_after_a_pause(self):
+        self.service.stop()
+        for i in range(3):
+            with open(self.log(), "a", encoding="utf-8") as file:
+                file.write(log_line(self.name) * (i + 1))
+            os.rename(self.log(), self.log(f"access.log.{time.time_ns()}"))
+        type(self).service = harness.Service(data=self.service.data, port=self.service.port)
+        type(self).addClassCleanup(self.service.close)
+        self.assertEqual(self.count(self.name), 6)
+        self.assertExact()
+
+    def test_a_log_that_vanishes_is_said_to_and_nothing_invented(self):
+        self.get(self.name)
+        self.assertEqual(self.count(self.name), 1)
+        os.unlink(self.log())
+        self.get(self.name)  # into the file that nobody can see any more
+        wait_for(lambda: self.service.events("log_vanished"), "it is said")
+        self.service.process.send_signal(signal.SIGUSR1)
+        wait_for(lambda: os.path.exists(self.log()), "the log is there again")
+        self.get(self.name)
+        self.assertEqual(self.count(self.name), 3)
+
+
+class Killed(StatsCase):
+    """Under load, with files renamed meanwhile."""
+
+    def load(self, stop, sent, answered, seed):
+        choose = random.Random(seed)
+        while not stop.is_set():
+            try:
+                with self.service.connect() as connection:
+                    for _ in range(50):
+                        path = f"/api/{choose.choice('abc')}/{int(choose.paretovariate(0.7)) % 999}"
+                        sent[path] += 1
+                        if connection.ask(path).status == 200:
+                            answered[path] += 1
+            except (OSError, AssertionError, ValueError):
+                time.sleep(0.01)  # nginx's worker was killed
+
+    def test_no_request_is_lost_or_counted_twice(self):
+        stop, choose = threading.Event(), random.Random(4)
+        tallies = [(collections.Counter(), collections.Counter()) for _ in range(3)]
+        threads = [threading.Thread(target=self.load, args=(stop, *pair, i), daemon=True)
+                   for i, pair in enumerate(tallies)]
+        for thread in threads:
+            thread.start()
+        killed = collections.Counter()
+        for i in range(ROUNDS):
+            time.sleep(choose.uniform(0.02, 0.2))
+            what = choose.choice(("stats", "stats", "stats", "worker", "rotate", "rotate", "both"))
+            killed[what] += 1
+            if what in ("rotate", "both"):
+                os.rename(self.log(), self.log(f"access.log.{time.time_ns()}"))
+                self.service.process.send_signal(signal.SIGUSR1)
+                wait_for(lambda: os.path.exists(self.log()), "the log is there again")
+            pids = self.service.workers()[:1] if what == "worker" else \
+                self.service.pids("stats") if what in ("stats", "both") else []
+            for pid in pids:
+                os.kill(pid, signal.SIGKILL)
+        stop.set()
+        for thread in threads:
+            thread.join(harness.LONG)
+        wait_for(lambda: self.get("/healthz/stats").status == 200, "stats is there")
+        self.assertExact()
+        found, _ = self.stored()
+        sent = sum((pair[0] for pair in tallies), collections.Counter())
+        answered = sum((pair[1] for pair in tallies), collections.Counter())
+        self.assertEqual([path for path, n in sent.items() if found.get(path.encode(), 0) > n], [])
+        if killed["worker"] == 0:
+            self.assertEqual(
+                [path for path, n in answered.items() if found.get(path.encode(), 0) < n], [])
+        note(f"{sum(sent.values())} sent, {sum(answered.values())} answered; {dict(killed)}")
+
+
+if __name__ == "__main__":
+    harness.main()
