@@ -166,9 +166,9 @@ tell_difference(void *ctx, const struct ledger_sum *stored, const struct ledger_
 
 /* A recount reads one index; that it says the same as the events themselves is known by this. */
 static enum err
-verify(struct db *db)
+verify(struct db *db, const char *file)
 {
-	(void)fprintf(stderr, "checking the whole of " LEDGER_FILE "\n");
+	(void)fprintf(stderr, "checking the whole of %s\n", file);
 	return db_verify(db);
 }
 
@@ -176,7 +176,7 @@ enum err
 data_check(struct db *db)
 {
 	int64_t count = 0;
-	enum err err = verify(db);
+	enum err err = verify(db, LEDGER_FILE);
 
 	if (err == OK)
 		err = ledger_recount(db, tell_difference, &count);
@@ -194,7 +194,7 @@ repair(struct db *db)
 	int64_t repaired;
 	enum err err;
 
-	if ((err = verify(db)) != OK || (err = db_begin(db)) != OK)
+	if ((err = verify(db, LEDGER_FILE)) != OK || (err = db_begin(db)) != OK)
 		return err;
 	if ((err = ledger_repair(db, &actor, &repaired)) == OK)
 		err = db_commit(db);
@@ -250,8 +250,7 @@ recount_stats(const struct caredesk_options *options)
 		return fail(ERR_INPUT, "what is counted from the log cannot be repaired");
 	if ((err = db_open(COUNTS_FILE, DB_READ, &counts_schema, &db)) != OK)
 		return err;
-	(void)fprintf(stderr, "checking the whole of " COUNTS_FILE "\n");
-	if ((err = db_verify(db)) == OK && (err = counts_total(db, &totals)) == OK)
+	if ((err = verify(db, COUNTS_FILE)) == OK && (err = counts_total(db, &totals)) == OK)
 		err = compare_totals(&totals);
 	db_close(db);
 	return err;

@@ -207,19 +207,26 @@ find_files(void)
 	return err;
 }
 
+/* The one that bears the log's name; NULL if none does. */
+static const struct source *
+current(void)
+{
+	for (size_t i = 0; i < ingest.source_count; i++)
+		if (ingest.sources[i].is_current)
+			return &ingest.sources[i];
+	return NULL;
+}
+
 /* Whether the log is another file now: it was renamed, or has vanished. */
 static bool
 log_has_moved(void)
 {
-	struct source *current = NULL;
+	const struct source *followed = current();
 	struct stat st;
 
-	for (size_t i = 0; i < ingest.source_count; i++)
-		if (ingest.sources[i].is_current)
-			current = &ingest.sources[i];
 	if (stat(STATS_LOG_FOLDER "/" STATS_LOG, &st) != 0)
-		return current != NULL && !current->vanished;
-	return current == NULL || current->device != st.st_dev || current->inode != st.st_ino;
+		return followed != NULL && !followed->vanished;
+	return followed == NULL || followed->device != st.st_dev || followed->inode != st.st_ino;
 }
 
 /* Who bears the log's name, and who did. */
@@ -418,21 +425,12 @@ follow(struct source *source)
 	return read_source(source);
 }
 
-static bool
-has_current(void)
-{
-	for (size_t i = 0; i < ingest.source_count; i++)
-		if (ingest.sources[i].is_current)
-			return true;
-	return false;
-}
-
 /* A file that was renamed may grow as long as a worker of nginx has it open; one that was removed,
  * until nginx opens another. */
 static bool
 is_drained(const struct source *source)
 {
-	return has_current() && !source->is_current &&
+	return current() != NULL && !source->is_current &&
 	    clock_monotonic_us() - source->grown_us > DRAINED_US;
 }
 

@@ -1,18 +1,6 @@
-#include "test.h"
+#include "sent.h"
 
 #include "lib/etag.h"
-
-static struct response res;
-static char sent[2 * RESPONSE_HEAD_MAX];
-
-static bool
-take(void *ctx, const char *bytes, size_t n)
-{
-	(void)ctx;
-	ck_assert_uint_lt(strlen(sent) + n, sizeof(sent));
-	(void)strncat(sent, bytes, n);
-	return true;
-}
 
 /* Field values against ETags: whether If-Match (strong comparison, RFC 9110 section 8.8.3.2) and
  * If-None-Match (weak) find the ETag in them. */

@@ -1,18 +1,6 @@
-#include "test.h"
+#include "sent.h"
 
 #include "lib/health.h"
-
-static struct response res;
-static char sent[2 * RESPONSE_HEAD_MAX];
-
-static bool
-take(void *ctx, const char *bytes, size_t n)
-{
-	(void)ctx;
-	ck_assert_uint_lt(strlen(sent) + n, sizeof(sent));
-	(void)strncat(sent, bytes, n);
-	return true;
-}
 
 START_TEST(a_sound_storage_is_ok)
 {

@@ -1,4 +1,4 @@
-#include "test.h"
+#include "sent.h"
 
 #include <stdio.h>
 
@@ -6,18 +6,6 @@
 #include "lib/text.h"
 
 static struct request req;
-static struct response res;
-static char sent[2 * RESPONSE_HEAD_MAX];
-
-static bool
-take(void *ctx, const char *bytes, size_t n)
-{
-	(void)ctx;
-	ck_assert_uint_lt(strlen(sent) + n, sizeof(sent));
-	(void)strncat(sent, bytes, n);
-	return true;
-}
-
 static void
 begin(const char *uri)
 {

@@ -71,7 +71,7 @@ find_path(struct db *db, const struct tally_row *row, int64_t *id)
 	enum err err;
 
 	*id = 0;
-	db_query(&q, db, &sql_stats_path_find);
+	db_query(&q, db, &sql_stats_path_get);
 	db_bind_bytes(&q, row->path, row->path_n);
 	if ((err = db_next(&q, &found)) == OK && found)
 		*id = db_int(&q, 0);

@@ -534,12 +534,12 @@ void
 db_checkpoint(struct db *db)
 {
 	bool restart = db->log_pages > LOG_RESTART_PAGES;
-	int left = 0, done = 0, code;
+	int code;
 
 	if (restart)
 		(void)sqlite3_busy_timeout(db->handle, RESTART_TIMEOUT_MS);
 	code = sqlite3_wal_checkpoint_v2(db->handle, "main",
-	    restart ? SQLITE_CHECKPOINT_RESTART : SQLITE_CHECKPOINT_PASSIVE, &left, &done);
+	    restart ? SQLITE_CHECKPOINT_RESTART : SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
 	(void)sqlite3_busy_timeout(db->handle, BUSY_TIMEOUT_MS);
 	if (code != SQLITE_OK && code != SQLITE_BUSY)
 		(void)failed(db, code, "checkpoint");

@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "lib/clock.h"
 #include "lib/text.h"
 
 #define TRACE_DIGITS 32
@@ -50,16 +51,6 @@ take_number(struct cursor *c, int64_t *value)
 	return width > 0 && width <= 18 && take_digits(c, width, value);
 }
 
-/* Days since 1970-01-01 of a date of the Gregorian calendar.  March begins the year, so that a leap
- * day is its last. */
-static int64_t
-days_of(int64_t year, int64_t month, int64_t day)
-{
-	int64_t y = month <= 2 ? year - 1 : year, m = (month + 9) % 12;
-
-	return 365 * y + y / 4 - y / 100 + y / 400 + (153 * m + 2) / 5 + day - 1 - 719468;
-}
-
 /* 2026-11-21T04:18:58+01:00 */
 static bool
 take_time(struct cursor *c, int64_t *at_s)
@@ -79,8 +70,8 @@ take_time(struct cursor *c, int64_t *at_s)
 	if (!take_digits(c, 2, &offset_h) || !TAKE(c, ":") || !take_digits(c, 2, &offset_m))
 		return false;
 	offset = offset_h * 3600 + offset_m * 60;
-	*at_s = days_of(year, month, day) * 86400 + hour * 3600 + minute * 60 + second +
-	    (west ? offset : -offset);
+	*at_s = clock_month_start(year * 12 + month - 1) / CLOCK_SECOND_US + (day - 1) * 86400 +
+	    hour * 3600 + minute * 60 + second + (west ? offset : -offset);
 	return *at_s >= 0;
 }
 

@@ -1,2 +1,0 @@
--- $1 path -> id
-SELECT id FROM paths WHERE path = $1
