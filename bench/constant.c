@@ -25,4 +25,4 @@ static const struct route routes[] = {
 	{ METHOD_GET, "/shelf/{method}", ROLES_ANYONE, constant_get, NULL }, { 0 }
 };
 
-const struct program program = { "constant", routes, NULL, NULL };
+const struct program program = { "constant", routes, NULL, NULL, NULL };

@@ -131,6 +131,8 @@ static const struct command {
 	    "copy the databases into a folder, also while the service runs" },
 	{ "restore", "DIR", "", caredesk_restore,
 	    "put a backup in the place of the databases, which are kept" },
+	{ "load", "N", "", caredesk_load,
+	    "send N requests to the service, and show what it counted and how long they took" },
 	{ "problems", NULL, "", print_problems, "print the page of all problems (Markdown)" },
 	{ "version", NULL, "", print_version, "print the version" },
 	{ "help", NULL, "", print_help, "print this" },

@@ -8,6 +8,7 @@
  *	caredesk_import.c    events out of a file
  *	caredesk_demo.c      events out of nothing
  *	caredesk_backup.c    backup, restore
+ *	caredesk_load.c      requests to the service, and what it counted
  *	caredesk_progress.c  how far a command is
  */
 #ifndef CAREDESK_CAREDESK_H
@@ -58,6 +59,7 @@ enum err caredesk_migrate(const struct caredesk_options *options) MUST_CHECK;
 enum err caredesk_recount(const struct caredesk_options *options) MUST_CHECK;
 enum err caredesk_import(const struct caredesk_options *options) MUST_CHECK;
 enum err caredesk_demo(const struct caredesk_options *options) MUST_CHECK;
+enum err caredesk_load(const struct caredesk_options *options) MUST_CHECK;
 enum err caredesk_backup(const struct caredesk_options *options) MUST_CHECK;
 enum err caredesk_restore(const struct caredesk_options *options) MUST_CHECK;
 

@@ -492,4 +492,4 @@ static const struct route routes[] = {
 	{ 0 },
 };
 
-const struct program program = { "coalesce", routes, coalesce_open, coalesce_close };
+const struct program program = { "coalesce", routes, coalesce_open, coalesce_close, NULL };

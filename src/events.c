@@ -444,4 +444,4 @@ static const struct route routes[] = {
 	{ 0 },
 };
 
-const struct program program = { "events", routes, events_open, events_close };
+const struct program program = { "events", routes, events_open, events_close, NULL };

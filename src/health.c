@@ -143,4 +143,4 @@ static const struct route routes[] = {
 	{ 0 },
 };
 
-const struct program program = { "health", routes, health_open, health_close };
+const struct program program = { "health", routes, health_open, health_close, NULL };

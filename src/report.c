@@ -566,4 +566,4 @@ static const struct route routes[] = {
 	{ 0 },
 };
 
-const struct program program = { "report", routes, report_open, report_close };
+const struct program program = { "report", routes, report_open, report_close, NULL };

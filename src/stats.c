@@ -26,11 +26,7 @@
 #define SHOWN_MAX (4 * HIT_PATH_MAX)
 #define PREFIX_MAX 400 /* bytes; percent-encoded it must fit into a Link */
 
-static struct {
-	struct commit *commit;
-	struct db_readers *readers;
-	int64_t settle_us; /* after an answer, before its line is in the log */
-} stats;
+struct stats stats;
 
 /* --- The question. */
 
@@ -258,8 +254,8 @@ put_path(struct writer *w, const char *path, size_t n, int64_t count)
 
 /* All that was answered before this question is in the log by now, or will be within the settling
  * time; then it is taken in. */
-static enum err
-take_in(const struct request *req)
+enum err
+stats_take_in(int64_t until_us)
 {
 	const struct timespec pause = { .tv_sec = (time_t)(stats.settle_us / CLOCK_SECOND_US),
 		.tv_nsec = (long)(stats.settle_us % CLOCK_SECOND_US * 1000) };
@@ -269,7 +265,7 @@ take_in(const struct request *req)
 		(void)nanosleep(&pause, NULL);
 		pool_wait_end();
 	}
-	return ingest_now(req->start_us + TAKE_IN_US);
+	return ingest_now(until_us);
 }
 
 static enum err
@@ -441,7 +437,7 @@ stats_list(struct request *req, struct response *res)
 	read_period(req, &question);
 	read_cursor(req, &question);
 	request_param_int(req, "limit", 1, LIMIT_MAX, &question.limit, &found);
-	if ((err = err_pending()) != OK || (err = take_in(req)) != OK)
+	if ((err = err_pending()) != OK || (err = stats_take_in(req->start_us + TAKE_IN_US)) != OK)
 		return err;
 	if ((err = borrow(req, &db)) == OK &&
 	    (err = begin_list(db, &question, cursor_path, &q)) == OK)
@@ -596,7 +592,7 @@ stats_hourly(struct request *req, struct response *res)
 	(void)request_param(req, "prefix", &by_prefix);
 	if (by_path && by_prefix)
 		(void)fail_field("prefix", "does not go with path");
-	if ((err = err_pending()) != OK || (err = take_in(req)) != OK)
+	if ((err = err_pending()) != OK || (err = stats_take_in(req->start_us + TAKE_IN_US)) != OK)
 		return err;
 	if ((err = borrow(req, &db)) == OK)
 		err = send_hours(db, by_path ? &path : NULL, &question, res);
@@ -624,6 +620,7 @@ stats_open(const struct conf *conf)
 	enum err err;
 
 	/* With one worker, nginx has written the line before it takes the next request. */
+	stats.listen = conf->listen;
 	stats.settle_us = sysconf(_SC_NPROCESSORS_ONLN) == 1 ? 0 : conf->stats.settle_ms * 1000;
 	if ((err = db_readers_open(COUNTS_FILE, &counts_schema, &stats.readers)) != OK ||
 	    (err = commit_open(COUNTS_FILE, &counts_schema, &stats.commit)) != OK)
@@ -634,6 +631,7 @@ stats_open(const struct conf *conf)
 static void
 stats_close(void)
 {
+	runs_close();
 	ingest_close();
 	db_readers_close(stats.readers);
 	commit_close(stats.commit);
@@ -644,8 +642,12 @@ stats_close(void)
 static const struct route routes[] = {
 	{ METHOD_GET, "/stats", ROLE_ADMIN, stats_list, PRODUCES },
 	{ METHOD_GET, "/stats/hourly", ROLE_ADMIN, stats_hourly, PRODUCES },
+	{ METHOD_GET, "/test/runs", ROLE_ADMIN, runs_list, NULL },
+	{ METHOD_GET, "/test/runs/{id}", ROLE_ADMIN, run_get, NULL },
+	{ METHOD_DELETE, "/test/runs/{id}", ROLE_ADMIN, run_stop, NULL },
+	{ METHOD_POST, "/test/{requests}", ROLE_ADMIN, run_create, NULL },
 	{ METHOD_GET, "/healthz/stats", ROLES_ANYONE, stats_health, NULL },
 	{ 0 },
 };
 
-const struct program program = { "stats", routes, stats_open, stats_close };
+const struct program program = { "stats", routes, stats_open, stats_close, runs_stop };

@@ -1,6 +1,6 @@
 /*
- * stats.h: the program stats, by its parts: stats.c answers, stats_ingest.c takes in the access
- * log, stats_store.c keeps what was taken in.
+ * stats.h: the program stats, by its parts: stats.c answers what was counted, stats_ingest.c takes
+ * in the access log, stats_run.c makes load runs.
  */
 #ifndef CAREDESK_STATS_H
 #define CAREDESK_STATS_H
@@ -13,9 +13,24 @@
 #include "lib/counts.h"
 #include "lib/db.h"
 #include "lib/err.h"
+#include "lib/request.h"
+#include "lib/response.h"
 
 #define STATS_LOG_FOLDER "log"
 #define STATS_LOG "access.log"
+
+/* What the whole program shares. */
+struct stats {
+	struct commit *commit;
+	struct db_readers *readers;
+	const char *listen; /* ADDRESS:PORT of the front door */
+	int64_t settle_us; /* after an answer, before its line is in the log */
+};
+
+extern struct stats stats;
+
+/* Takes in every request that was answered before this call.  As ingest_now(). */
+enum err stats_take_in(int64_t until_us) MUST_CHECK;
 
 enum err ingest_open(struct commit *commit, struct db_readers *readers) MUST_CHECK;
 void ingest_close(void);
@@ -25,5 +40,14 @@ enum err ingest_now(int64_t until_us) MUST_CHECK;
 
 /* Bytes of the log that are not taken in. */
 int64_t ingest_lag(void);
+
+enum err run_create(struct request *req, struct response *res) MUST_CHECK;
+enum err run_get(struct request *req, struct response *res) MUST_CHECK;
+enum err run_stop(struct request *req, struct response *res) MUST_CHECK;
+enum err runs_list(struct request *req, struct response *res) MUST_CHECK;
+
+/* Runs under way end without their counts; runs_close() waits for that. */
+void runs_stop(void);
+void runs_close(void);
 
 #endif

@@ -449,6 +449,38 @@ START_TEST(accept_admits_what_it_names_unless_its_weight_is_zero)
 }
 END_TEST
 
+START_TEST(a_preference_is_a_word_of_its_own)
+{
+	static const struct {
+		const char *prefer;
+		bool async;
+	} prefers[] = {
+		{ "", false },
+		{ "respond-async", true },
+		{ "Respond-Async", true },
+		{ "respond-async, wait=10", true },
+		{ "wait=10,respond-async;x=\"y\"", true },
+		{ " \t,, respond-async ", true },
+		{ "respond-async=1", true },
+		{ "respond-asynchronously", false },
+		{ "respond", false },
+		{ "wait=respond-async", false },
+		{ "xrespond-async", false },
+		{ ",", false },
+	};
+	char meta[128];
+
+	for (size_t i = 0; i < COUNT(prefers); i++) {
+		(void)snprintf(meta, sizeof(meta), "HTTP_PREFER=%s", prefers[i].prefer);
+		ck_assert_int_eq(BEGIN("REQUEST_URI=/", meta), OK);
+		ck_assert_msg(request_prefers(&req, "respond-async") == prefers[i].async, "%s",
+		    prefers[i].prefer);
+	}
+	ck_assert_int_eq(BEGIN("REQUEST_URI=/"), OK);
+	ck_assert(!request_prefers(&req, "respond-async"));
+}
+END_TEST
+
 START_TEST(a_content_length_is_digits_or_refused)
 {
 	static const char *const bad[] = { "CONTENT_LENGTH=x", "CONTENT_LENGTH=-1",
@@ -826,8 +858,8 @@ CHECK_MAIN(request,
 	query_parameters_are_decoded_once_with_plus_as_a_space,
 	a_parameter_given_twice_is_a_bad_field, a_query_has_as_many_parameters_as_the_limit_says,
 	a_flag_is_true_or_false, accept_admits_what_it_names_unless_its_weight_is_zero,
-	a_content_length_is_digits_or_refused, a_body_is_read_to_its_length_and_no_further,
-	a_missing_body_is_empty_and_nothing_is_read,
+	a_preference_is_a_word_of_its_own, a_content_length_is_digits_or_refused,
+	a_body_is_read_to_its_length_and_no_further, a_missing_body_is_empty_and_nothing_is_read,
 	a_body_over_its_limit_is_refused_before_anything_is_read,
 	a_body_that_stops_early_is_refused, a_body_is_read_piece_by_piece,
 	what_is_left_of_a_body_is_drained_up_to_a_megabyte, a_capture_is_found_by_its_name,

@@ -109,7 +109,7 @@ static const struct route routes[] = { { METHOD_GET, "/hello", ROLES_ANYONE, get
 	{ METHOD_GET, "/forged", ROLES_ANYONE, get_forged, "text/plain" },
 	{ METHOD_GET, "/slow", ROLES_ANYONE, get_slow, "text/plain" }, { 0 } };
 
-static const struct program served = { "served", routes, NULL, NULL };
+static const struct program served = { "served", routes, NULL, NULL, NULL };
 
 /* What nginx would send. */
 

@@ -33,6 +33,7 @@ enum meta {
 	META_IF_MATCH,
 	META_IF_NONE_MATCH,
 	META_METHOD,
+	META_PREFER,
 	META_REQUEST_ID,
 	META_TRACEPARENT,
 	META_URI,
@@ -53,6 +54,7 @@ static const struct request_text meta_names[META_MAX] = {
 	[META_IF_MATCH] = META("HTTP_IF_MATCH"),
 	[META_IF_NONE_MATCH] = META("HTTP_IF_NONE_MATCH"),
 	[META_METHOD] = META("REQUEST_METHOD"),
+	[META_PREFER] = META("HTTP_PREFER"),
 	[META_REQUEST_ID] = META("REQUEST_ID"),
 	[META_TRACEPARENT] = META("HTTP_TRACEPARENT"),
 	[META_URI] = META("REQUEST_URI"),
@@ -257,6 +259,7 @@ request_begin(struct request *req, const struct request_source *source)
 	req->if_match = values[META_IF_MATCH];
 	req->if_none_match = values[META_IF_NONE_MATCH];
 	req->idempotency_key = values[META_IDEMPOTENCY_KEY];
+	req->prefer = values[META_PREFER];
 	req->roles = 0;
 	req->who = "";
 	req->content_length = req->content_left = 0;
@@ -433,6 +436,20 @@ bool
 request_accepts(const struct request *req, const char *type)
 {
 	return request_quality(req, type) > 0;
+}
+
+bool
+request_prefers(const struct request *req, const char *preference)
+{
+	size_t wanted = strlen(preference), n;
+
+	for (const char *s = req->prefer; *s != '\0'; s += strcspn(s, ",")) {
+		s += strspn(s, " \t,");
+		n = strcspn(s, " \t;,=");
+		if (n == wanted && strncasecmp(s, preference, n) == 0)
+			return true;
+	}
+	return false;
 }
 
 enum err

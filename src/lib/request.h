@@ -64,6 +64,7 @@ struct request {
 	const char *if_match;
 	const char *if_none_match;
 	const char *idempotency_key;
+	const char *prefer;
 	int64_t content_length; /* 0 if none was sent */
 	int64_t content_left; /* not yet read */
 	int64_t start_us; /* monotonic */
@@ -123,6 +124,9 @@ int request_quality(const struct request *req, const char *type);
 
 /* Whether that is more than 0. */
 bool request_accepts(const struct request *req, const char *type);
+
+/* Whether the Prefer header (RFC 7240) has PREFERENCE, such as "respond-async". */
+bool request_prefers(const struct request *req, const char *preference);
 
 /* The next 1..N bytes of the body, 0 at its end.  Never more than Content-Length says; ERR_INPUT
  * if fewer come, ERR_GONE if the client left. */

@@ -234,6 +234,8 @@ begin_stop(void)
 	log_event(LOG_INFO, "stopping", "answering what is under way");
 	(void)epoll_ctl(server.epoll_fd, EPOLL_CTL_DEL, LISTEN_FD, NULL);
 	(void)epoll_ctl(server.epoll_fd, EPOLL_CTL_DEL, server.signal_fd, NULL);
+	if (server.program->stop != NULL)
+		server.program->stop();
 	pool_stop();
 }
 

@@ -29,6 +29,8 @@ struct program {
 	const struct route *routes;
 	enum err (*open)(const struct conf *conf); /* once, before threads; may be NULL */
 	void (*close)(void); /* once, after them, also if open failed; may be NULL */
+	/* When serve() is told to stop, for those who wait for long; in any thread; may be NULL. */
+	void (*stop)(void);
 };
 
 extern const struct program program;

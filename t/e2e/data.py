@@ -195,7 +195,7 @@ class Stopped(DataCase):
         before = contents(self.path())
         self.assertEqual(self.run_command("migrate").stdout,
                          "db/events.db: version 1, up to date\n"
-                         "db/stats.db: version 1, up to date\n")
+                         "db/stats.db: version 2, up to date\n")
         self.assertEqual(contents(self.path()), before)
 
     def test_a_database_that_is_not_there_is_made(self):
@@ -203,7 +203,7 @@ class Stopped(DataCase):
             os.unlink(self.path(f"db/{name}"))
         self.assertEqual(self.run_command("migrate").stdout,
                          "db/events.db: from version 0 to version 1\n"
-                         "db/stats.db: from version 0 to version 1\n")
+                         "db/stats.db: from version 0 to version 2\n")
         self.assertEqual(self.count(), 0)
         if ROOT:
             self.assertNotEqual(os.stat(self.path()).st_uid, 0)
@@ -779,7 +779,7 @@ class Running(DataCase):
     def test_versions_are_told(self):
         self.assertEqual(self.run_command("migrate").stdout,
                          "db/events.db: version 1, up to date; the service runs\n"
-                         "db/stats.db: version 1, up to date; the service runs\n")
+                         "db/stats.db: version 2, up to date; the service runs\n")
 
     def test_a_service_does_not_start_beside_a_command_that_writes(self):
         """And a command that writes does not begin beside another."""

@@ -78,7 +78,7 @@ static const struct route routes[] = { { METHOD_GET, "/e/{text}", ROLES_ALL, ech
 	{ METHOD_PUT, "/b", ROLES_ALL, location, NULL }, /* leaves its body unread */
 	{ METHOD_GET, "/s", ROLES_ALL, stream, "application/json,text/csv" }, { 0 } };
 
-static const struct program fuzzed = { "fuzzed", routes, NULL, NULL };
+static const struct program fuzzed = { "fuzzed", routes, NULL, NULL, NULL };
 
 /* Reads all that is answered and forgets it. */
 static void *

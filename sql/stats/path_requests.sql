@@ -1,0 +1,2 @@
+-- $1 path -> requests
+SELECT count FROM paths WHERE path = $1
