@@ -32,7 +32,7 @@
 #define ROWS_MAX (192 * 1024) /* of a batch; with 16 MiB of paths, about 32 MiB in all */
 #define PATHS_BYTES_MAX (16 * 1024 * 1024)
 #define DAMAGED_MAX 16 /* kept of one batch */
-#define PASS_EVERY_MS 100 /* while there is something to do */
+#define PASS_EVERY_MS 50 /* while there is something to do */
 #define IDLE_MS 1000 /* where nothing is heard of a change; a look then costs nothing */
 #define DRAINED_US \
 	(10 * CLOCK_SECOND_US) /* a renamed file is read on for so long after it grew \

@@ -164,6 +164,57 @@ START_TEST(all_totals_agree)
 }
 END_TEST
 
+#define MANY 300 /* paths */
+#define BATCHES 60
+
+/* New paths and known ones in all mixtures: of the eight that go into one statement, all, some or
+ * none are there. */
+START_TEST(any_mixture_of_known_and_new_paths_adds_up)
+{
+	static int64_t wanted[MANY][4];
+	unsigned short state[3] = { 1, 2, 3 };
+	char path[16], text[128];
+	int64_t lines = 0;
+
+	begin();
+	for (int batch = 1; batch <= BATCHES; batch++) {
+		/* First few of many, then all; some batches of nothing but new ones. */
+		int known = batch * MANY / BATCHES, likely = 1 + (int)(nrand48(state) % 10);
+
+		for (int i = 0; i < known; i++) {
+			int hour = (int)(nrand48(state) % 4);
+
+			if (nrand48(state) % 10 >= likely)
+				continue;
+			(void)snprintf(path, sizeof(path), "/%d", (i * 7919) % MANY);
+			hit(path, hour, 200);
+			wanted[(i * 7919) % MANY][hour]++;
+			lines++;
+		}
+		ck_assert_int_eq(store(lines, lines), OK);
+	}
+	for (int i = 0; i < MANY; i++)
+		for (int hour = 0; hour < 4; hour++) {
+			(void)snprintf(text, sizeof(text),
+			    "SELECT coalesce(sum(h.count), 0) FROM hours h JOIN paths p ON p.id = "
+			    "h.path_id WHERE CAST(path AS TEXT) = '/%d' AND hour = %d",
+			    i, hour);
+			ck_assert_int_eq(strtoll(rows(text), NULL, 10), wanted[i][hour]);
+		}
+	ck_assert_str_eq(rows("SELECT count(*) = max(id) AND min(id) = 1 FROM paths"), "1\n");
+	ck_assert_str_eq(
+	    rows("SELECT count(*) FROM paths p WHERE count <> (SELECT sum(count) FROM hours "
+		 "WHERE path_id = id) OR first_hour <> (SELECT min(hour) FROM hours WHERE path_id "
+		 "= id) OR last_hour <> (SELECT max(hour) FROM hours WHERE path_id = id)"),
+	    "0\n");
+	ck_assert_str_eq(rows("SELECT total = (SELECT sum(count) FROM paths) AND path_count = "
+			      "(SELECT count(*) FROM paths) FROM state"),
+	    "1\n");
+	end();
+}
+END_TEST
+
 CHECK_MAIN(counts,
     { a_batch_adds_to_what_is_there_and_moves_the_log, a_log_is_known_again_by_its_first_line,
-	damaged_lines_are_kept_aside_the_last_thousand_of_them, all_totals_agree })
+	damaged_lines_are_kept_aside_the_last_thousand_of_them, all_totals_agree,
+	any_mixture_of_known_and_new_paths_adds_up })

@@ -56,104 +56,228 @@ path_count(struct db *db, int64_t *count)
 	return err;
 }
 
+/* --- Rows going in.  Half of what a statement costs is its beginning and its end, so they take
+ * eight rows each where they can. */
+
+#define AT_ONCE 8
+
 /* The rows of one path. */
 struct group {
 	const struct tally_row *const *rows;
 	size_t count;
+	int64_t requests;
+	int64_t path_id;
 };
 
-/* 0 where there is none. */
+struct adding {
+	struct db *db;
+	int64_t paths; /* how many there are; the next one's id is one more */
+	bool expect_new; /* as most of the last paths were, for they mostly are alike */
+	size_t hour_count; /* rows that wait */
+	const struct tally_row *hours[AT_ONCE];
+	int64_t path_ids[AT_ONCE];
+};
+
+static void
+bind_path(struct db_query *q, const struct group *group, int64_t id)
+{
+	const struct tally_row *first = group->rows[0], *last = group->rows[group->count - 1];
+
+	db_bind_bytes(q, first->path, first->path_n);
+	if (id > 0)
+		db_bind_int(q, id);
+	db_bind_int(q, group->requests);
+	db_bind_int(q, first->hour);
+	db_bind_int(q, last->hour);
+}
+
+/* Its id; 0 where there is none. */
 static enum err
-find_path(struct db *db, const struct tally_row *row, int64_t *id)
+find_path(struct db *db, struct group *group)
 {
 	struct db_query q;
 	bool found;
 	enum err err;
 
-	*id = 0;
+	group->path_id = 0;
 	db_query(&q, db, &sql_stats_path_get);
-	db_bind_bytes(&q, row->path, row->path_n);
+	db_bind_bytes(&q, group->rows[0]->path, group->rows[0]->path_n);
 	if ((err = db_next(&q, &found)) == OK && found)
-		*id = db_int(&q, 0);
+		group->path_id = db_int(&q, 0);
 	db_done(&q);
 	return err;
 }
 
-/* *PATHS is how many there are; a new one gets the next id. */
 static enum err
-add_path(struct db *db, const struct group *group, int64_t *paths, int64_t *id)
+count_path(struct db *db, const struct group *group)
 {
-	const struct tally_row *first = group->rows[0], *last = group->rows[group->count - 1];
-	int64_t count = 0;
 	struct db_query q;
-	enum err err = find_path(db, first, id);
-	bool is_new = *id == 0;
+
+	db_query(&q, db, &sql_stats_path_count);
+	bind_path(&q, group, 0);
+	return db_run(&q);
+}
+
+static enum err
+add_path(struct adding *a, struct group *group)
+{
+	struct db_query q;
+	enum err err = find_path(a->db, group);
 
 	if (err != OK)
 		return err;
-	if (is_new)
-		*id = ++*paths;
-	for (size_t i = 0; i < group->count; i++)
-		count += group->rows[i]->count;
-	db_query(&q, db, is_new ? &sql_stats_path_insert : &sql_stats_path_count);
-	db_bind_bytes(&q, first->path, first->path_n);
-	if (is_new)
-		db_bind_int(&q, *id);
-	db_bind_int(&q, count);
-	db_bind_int(&q, first->hour);
-	db_bind_int(&q, last->hour);
+	if (group->path_id > 0)
+		return count_path(a->db, group);
+	group->path_id = ++a->paths;
+	db_query(&q, a->db, &sql_stats_path_insert);
+	bind_path(&q, group, group->path_id);
 	return db_run(&q);
 }
 
+/* Some of the paths were there before, and have not been counted; the others have got ids with gaps
+ * between them. */
 static enum err
-add_hour(struct db *db, const struct tally_row *row, int64_t path_id)
+mend_paths(struct adding *a, struct group *groups, int64_t before)
 {
 	struct db_query q;
+	enum err err = OK;
 
-	db_query(&q, db, &sql_stats_hour_add);
-	db_bind_int(&q, row->hour);
-	db_bind_int(&q, path_id);
-	db_bind_int(&q, row->method);
-	db_bind_int(&q, row->status_class);
-	db_bind_int(&q, row->count);
-	db_bind_int(&q, row->bytes);
-	db_bind_int(&q, row->took_ms);
-	db_bind_int(&q, row->took_max_ms);
-	return db_run(&q);
+	a->paths = before;
+	for (size_t i = 0; i < AT_ONCE && err == OK; i++) {
+		struct group *group = &groups[i];
+
+		if ((err = find_path(a->db, group)) == OK && group->path_id <= before) {
+			err = count_path(a->db, group);
+		} else if (err == OK && group->path_id != ++a->paths) {
+			db_query(&q, a->db, &sql_stats_path_set_id);
+			db_bind_bytes(&q, group->rows[0]->path, group->rows[0]->path_n);
+			db_bind_int(&q, group->path_id = a->paths);
+			err = db_run(&q);
+		}
+	}
+	return err;
+}
+
+/* That a path is not there yet is found out by inserting it. */
+static enum err
+insert_paths(struct adding *a, struct group *groups)
+{
+	int64_t before = a->paths, changes = db_changes(a->db);
+	struct db_query q;
+	enum err err;
+
+	db_query(&q, a->db, &sql_stats_paths_insert);
+	for (size_t i = 0; i < AT_ONCE; i++) {
+		groups[i].path_id = ++a->paths;
+		bind_path(&q, &groups[i], groups[i].path_id);
+	}
+	if ((err = db_run(&q)) != OK || db_changes(a->db) - changes == AT_ONCE)
+		return err;
+	return mend_paths(a, groups, before);
 }
 
 static enum err
-add_group(struct db *db, const struct group *group, int64_t *paths)
+add_paths(struct adding *a, struct group *groups, size_t n)
 {
-	int64_t id = 0;
-	enum err err = add_path(db, group, paths, &id);
+	int64_t before = a->paths;
+	enum err err = OK;
 
-	for (size_t i = 0; i < group->count && err == OK; i++)
-		err = add_hour(db, group->rows[i], id);
+	if (n == AT_ONCE && a->expect_new)
+		err = insert_paths(a, groups);
+	else
+		for (size_t i = 0; i < n && err == OK; i++)
+			err = add_path(a, &groups[i]);
+	a->expect_new = a->paths - before > (int64_t)n / 2;
 	return err;
+}
+
+static void
+bind_hour(struct db_query *q, const struct tally_row *row, int64_t path_id)
+{
+	db_bind_int(q, row->hour);
+	db_bind_int(q, path_id);
+	db_bind_int(q, row->method);
+	db_bind_int(q, row->status_class);
+	db_bind_int(q, row->count);
+	db_bind_int(q, row->bytes);
+	db_bind_int(q, row->took_ms);
+	db_bind_int(q, row->took_max_ms);
+}
+
+/* Those that wait: all at once, or one by one. */
+static enum err
+add_hours(struct adding *a)
+{
+	bool at_once = a->hour_count == AT_ONCE;
+	struct db_query q;
+	enum err err = OK;
+
+	for (size_t i = 0; i < a->hour_count && err == OK; i++) {
+		if (i == 0 || !at_once)
+			db_query(&q, a->db, at_once ? &sql_stats_hours_add : &sql_stats_hour_add);
+		bind_hour(&q, a->hours[i], a->path_ids[i]);
+		if (i == AT_ONCE - 1 || !at_once)
+			err = db_run(&q);
+	}
+	a->hour_count = 0;
+	return err;
+}
+
+static enum err
+add_groups(struct adding *a, struct group *groups, size_t n)
+{
+	enum err err = add_paths(a, groups, n);
+
+	for (size_t i = 0; i < n; i++)
+		for (size_t k = 0; k < groups[i].count && err == OK; k++) {
+			a->hours[a->hour_count] = groups[i].rows[k];
+			a->path_ids[a->hour_count] = groups[i].path_id;
+			if (++a->hour_count == AT_ONCE)
+				err = add_hours(a);
+		}
+	return err;
+}
+
+/* The next groups of ROWS, at most AT_ONCE; returns how many. */
+static size_t
+take_groups(const struct tally_row *const *rows, size_t count, struct group *groups)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < count; i++) {
+		if (i == 0 || rows[i]->path != rows[i - 1]->path) {
+			if (n == AT_ONCE)
+				break;
+			groups[n++] = (struct group){ .rows = rows + i };
+		}
+		groups[n - 1].count++;
+		groups[n - 1].requests += rows[i]->count;
+	}
+	return n;
 }
 
 static enum err
 add_rows(struct db *db, struct tally *tally)
 {
-	struct group group = { .rows = NULL };
+	struct group groups[AT_ONCE];
+	struct adding adding = { .db = db };
 	struct db_query q;
-	int64_t paths = 0;
-	size_t count;
-	enum err err = path_count(db, &paths);
-	const struct tally_row *const *rows = tally_rows(tally, &count);
+	size_t count, n;
+	enum err err = path_count(db, &adding.paths);
+	const struct tally_row *const *rows = tally_rows(tally, &count), *const *end = rows + count;
 
-	for (size_t i = 0; i < count && err == OK; i += group.count) {
-		group = (struct group){ rows + i, 1 };
-		while (i + group.count < count && rows[i + group.count]->path == rows[i]->path)
-			group.count++;
-		err = add_group(db, &group, &paths);
+	while (rows < end && err == OK) {
+		n = take_groups(rows, (size_t)(end - rows), groups);
+		rows = groups[n - 1].rows + groups[n - 1].count;
+		err = add_groups(&adding, groups, n);
 	}
+	if (err == OK)
+		err = add_hours(&adding);
 	if (err != OK)
 		return err;
 	db_query(&q, db, &sql_stats_state_add);
 	db_bind_int(&q, tally_count(tally));
-	db_bind_int(&q, paths);
+	db_bind_int(&q, adding.paths);
 	return db_run(&q);
 }
 

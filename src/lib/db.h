@@ -31,7 +31,7 @@
 #include "lib/embedded.h"
 #include "lib/err.h"
 
-#define DB_PARAMETERS_MAX 16
+#define DB_PARAMETERS_MAX 64
 
 /* A statement: its name is its file's, folder included. */
 struct db_sql {

@@ -68,6 +68,8 @@ prepare_library(void)
 	sqlite3_vfs *standard;
 
 	(void)sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0); /* nobody asks, and it takes a lock */
+	/* What a statement would undo by itself, should it fail: no more than its own few rows. */
+	(void)sqlite3_config(SQLITE_CONFIG_STMTJRNL_SPILL, -1);
 	/* The folder of the databases is the user's alone, which /tmp is not. */
 	sqlite3_temp_directory = sqlite3_mprintf("%s", TEMP_FOLDER);
 	if (sqlite3_initialize() != SQLITE_OK || (standard = sqlite3_vfs_find(NULL)) == NULL)

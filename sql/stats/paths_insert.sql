@@ -1,0 +1,11 @@
+-- Eight times what path_insert takes.  Those that are there stay as they are.
+INSERT INTO paths (path, id, count, first_hour, last_hour) VALUES
+	($1, $2, $3, $4, $5),
+	($6, $7, $8, $9, $10),
+	($11, $12, $13, $14, $15),
+	($16, $17, $18, $19, $20),
+	($21, $22, $23, $24, $25),
+	($26, $27, $28, $29, $30),
+	($31, $32, $33, $34, $35),
+	($36, $37, $38, $39, $40)
+ON CONFLICT (path) DO NOTHING
