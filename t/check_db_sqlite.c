@@ -180,6 +180,8 @@ END_TEST
 static const struct {
 	const char *name, *step, *why;
 } scans[] = {
+	{ "stats/hours_add", "SCAN 8 CONSTANT ROWS", "those that go in" },
+	{ "stats/paths_insert", "SCAN 8 CONSTANT ROWS", "likewise" },
 	{ "events/version", "SCAN origin", "one row" },
 	{ "events/epoch_renew", "SCAN origin", "one row" },
 	{ "events/recount_events", "SCAN events USING COVERING INDEX", "counts them all" },

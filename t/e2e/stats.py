@@ -307,7 +307,7 @@ class Killed(StatsCase):
                         sent[path] += 1
                         if connection.ask(path).status == 200:
                             answered[path] += 1
-            except (OSError, AssertionError, ValueError):
+            except (OSError, AssertionError, ValueError, harness.Broken):
                 time.sleep(0.01)  # nginx's worker was killed
 
     def test_no_request_is_lost_or_counted_twice(self):
