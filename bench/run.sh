@@ -5,243 +5,24 @@
 #	bench/run.sh [post|import|report|pages|ledger-memory]... [--events N] [--caregivers N] [--lines N]
 #
 # Prints a table for each.  Candidates take turns within one run, for a machine is never twice the
-# same: only ratios of one run mean anything.  All is on the loopback, in a temporary folder; with
-# 10,000,000 events, those of the second line need 10 GB there, and two minutes to fill a database.
-# Uses the build named by CAREDESK_BUILD, else makes one in build-bench.
-set -eu -o pipefail
-shopt -s inherit_errexit
+# same: only ratios of one run mean anything.  All is on the loopback, in a temporary folder, on ports
+# that are free, from --ports-from N on.  With 10,000,000 events, those of the second line need 10 GB
+# there, and two minutes to fill a database.  Uses the build named by CAREDESK_BUILD, else makes one in
+# build-bench.
 
-source=$(cd "$(dirname "$0")/.." && pwd)
-build=${CAREDESK_BUILD:-}
-rounds=5
-seconds=4
+# shellcheck source=bench/common.sh
+source "$(dirname "$0")/common.sh"
+
 requests=1000000	# of the memory benchmark
 events=10000000	# of a large database
 caregivers=10000
 lines=1000000	# of an import
-warm_up=1s
-clients=64
-suites=()
 every_suite=(shelf coalesce slow cache memory post import report pages ledger-memory)
-pids=()
-PATH=$PATH:/usr/sbin:/sbin
-
-die() {
-	echo "bench/run.sh: $*" >&2
-	exit 1
-}
-
-usage() {
-	sed -n '2,11s/^# \{0,1\}//p' "$0"
-}
-
-# --- the machinery
-
-read_options() {
-	while [ $# -gt 0 ]; do
-		case $1 in
-		all) suites+=("${every_suite[@]}") ;;
-		shelf | coalesce | slow | cache | memory) suites+=("$1") ;;
-		post | import | report | pages | ledger-memory) suites+=("$1") ;;
-		--rounds) rounds=${2:?}; shift ;;
-		--seconds) seconds=${2:?}; shift ;;
-		--requests) requests=${2:?}; shift ;;
-		--events) events=${2:?}; shift ;;
-		--caregivers) caregivers=${2:?}; shift ;;
-		--lines) lines=${2:?}; shift ;;
-		-h | --help) usage; exit 0 ;;
-		*) usage >&2; exit 2 ;;
-		esac
-		shift
-	done
-	[ ${#suites[@]} -gt 0 ] || suites=("${every_suite[@]}")
-}
-
-need_tools() {
-	local tool
-
-	for tool in wrk nginx spawn-fcgi multiwatch curl awk sqlite3; do
-		command -v "$tool" >/dev/null || die "needs $tool"
-	done
-}
-
-make_build() {
-	local log=$tmp/build.log
-
-	if [ -z "$build" ]; then
-		build=$source/build-bench
-		mkdir -p "$build"
-		[ -x "$source/configure" ] || "$source/bootstrap" >"$log" 2>&1
-		[ -e "$build/config.status" ] ||
-		    (cd "$build" && "$source/configure" >>"$log" 2>&1) || die "$(tail "$log")"
-	fi
-	# One after the other: all is a make of its own, and both build the shelf.
-	make -C "$build" -j2 all >>"$log" 2>&1 && make -C "$build" -j2 bench-programs >>"$log" 2>&1 ||
-	    die "$(tail "$log")"
-}
-
-# PID: ends what this script started; by force after 5 s.
-stop() {
-	local i
-
-	kill "$1" 2>/dev/null || true
-	for i in {1..100}; do
-		kill -0 "$1" 2>/dev/null || break
-		sleep 0.05
-	done
-	kill -9 "$1" 2>/dev/null || true
-	wait "$1" 2>/dev/null || true
-}
-
-stop_all() {
-	while [ ${#pids[@]} -gt 0 ]; do
-		stop "${pids[-1]}"
-		unset 'pids[-1]'
-	done
-}
-
-finish() {
-	local status=$?
-
-	stop_all
-	[ $status -eq 0 ] || tail -n 3 "$tmp"/*.log >&2 || true
-	rm -rf "$tmp"
-	exit $status
-}
-
-# NAME COMMAND...: in the background; its standard error is appended to NAME.log.
-start() {
-	local name=$1
-
-	shift
-	"$@" >"$tmp/$name.out" 2>>"$tmp/$name.log" &
-	pids+=($!)
-}
-
-# NAME COMMAND...: as a FastCGI program on the socket NAME.sock.
-start_fastcgi() {
-	local name=$1
-
-	shift
-	start "$name" spawn-fcgi -n -b 1024 -M 0666 -s "$tmp/$name.sock" -- "$@"
-	eval "${name}_pid=\$!"
-	await test -S "$tmp/$name.sock"
-}
-
-await() {
-	local i
-
-	for i in {1..200}; do
-		"$@" 2>/dev/null && return
-		sleep 0.05
-	done
-	die "in vain: $*"
-}
-
-is_free() {
-	! (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null
-}
-
-# A free port, below those the kernel gives to clients, as is the one 10000 above it, where the demo of
-# coalesce listens; in $port, and never twice.
-next_port=$((12000 + RANDOM % 5000))
-take_port() {
-	until is_free $((++next_port)) && is_free $((next_port + 10000)); do
-		:
-	done
-	port=$next_port
-}
-
-answers() {
-	curl -sf -o /dev/null --max-time 5 "$1"
-}
-
-# NAME CLIENTS URL [SCRIPT]: one measurement; adds "requests/s p50-us p99-us requests errors max-us" to
-# NAME.
-measure() {
-	local name=$1 connections=$2 url=$3 script=${4:-report}
-
-	sleep 0.3	# what the one before has left unanswered comes to its end
-	wrk -t1 -c"$connections" -d"${seconds}s" --timeout 10s -s "$tmp/$script.lua" "$url" \
-	    >"$tmp/wrk.out" || die "wrk: $(cat "$tmp/wrk.out")"
-	sed -n 's/^RESULT //p' "$tmp/wrk.out" >>"$tmp/results/$name"
-	empty_logs
-}
-
-empty_logs() {
-	local log
-
-	for log in "$tmp"/*.log "$tmp"/*/log/access.log; do
-		[ ! -s "$log" ] || : >"$log"
-	done
-}
-
-# CLIENTS NAME URL [NAME URL]...: all of them by turns, after a short warm-up.
-measure_by_turns() {
-	local connections=$1 round i
-
-	shift
-	for ((i = 1; i < $#; i += 2)); do
-		answers "${@:i+1:1}" || die "no answer: ${*:i+1:1}"
-		wrk -t1 -c"$connections" -d"$warm_up" --timeout 10s "${@:i+1:1}" >"$tmp/wrk.out"
-	done
-	for ((round = 0; round < rounds; round++)); do
-		for ((i = 1; i < $#; i += 2)); do
-			measure "${@:i:1}" "$connections" "${@:i+1:1}"
-		done
-	done
-}
-
-median() {
-	sort -n | awk '{ v[NR] = $1 } END { print NR % 2 ? v[(NR + 1) / 2] : (v[NR / 2] + v[NR / 2 + 1]) / 2 }'
-}
-
-# NAME COLUMN: the median of a column of its measurements.
-column() {
-	awk -v c="$2" '{ print $c }' "$tmp/results/$1" | median
-}
-
-# NAME OTHER: requests/s of one by the other's, the median of the rounds.
-ratio() {
-	paste <(awk '{ print $1 }' "$tmp/results/$1") <(awk '{ print $1 }' "$tmp/results/$2") |
-	    awk '{ print $1 / $2 }' | median
-}
-
-errors() {
-	awk '{ n += $5 } END { print n }' "$tmp/results/$1"
-}
-
-# NAME WORDS [OTHER]: a row of the table; with the ratio to OTHER.
-row() {
-	local name=$1 words=$2 other=${3:-} by='—'
-
-	[ -z "$other" ] || by=$(printf '%.2f' "$(ratio "$name" "$other")")
-	awk -v w="$words" -v rps="$(column "$name" 1)" -v p50="$(column "$name" 2)" \
-	    -v p99="$(column "$name" 3)" -v by="$by" -v errors="$(errors "$name")" 'BEGIN {
-		printf "| %s | %d | %.2f | %.2f | %s | %d |\n", w, rps, p50 / 1000, p99 / 1000, by, errors
-	}'
-}
-
-head_of_table() {
-	echo
-	echo "### $1"
-	echo
-	echo "| candidate | requests/s | p50 ms | p99 ms | ratio | errors |"
-	echo "| --- | --- | --- | --- | --- | --- |"
-}
+numbers+=(requests events caregivers lines)
 
 # --- what is measured
 
-write_report() {
-	cat >"$tmp/report.lua" <<'END'
-function done(summary, latency, requests)
-	local e = summary.errors
-	io.write(string.format("RESULT %.1f %d %d %d %d %d\n",
-	    summary.requests / summary.duration * 1e6, latency:percentile(50),
-	    latency:percentile(99), summary.requests,
-	    e.connect + e.read + e.write + e.timeout + e.status, latency.max))
-end
-END
+write_scripts() {
 	{
 		cat "$tmp/report.lua"
 		write_post
@@ -422,29 +203,6 @@ start_caredesk() {
 	await grep -q '^ready' "$tmp/caredesk.out"
 }
 
-# NAME [DATA]: of one of our programs.
-program_pid() {
-	local pid data=${2:-$tmp/data}
-
-	for pid in /proc/[0-9]*; do
-		if [ "$(sed -n 's/^Name:\t//p' "$pid/status" 2>/dev/null)" = "$1" ] &&
-		    [ "$(readlink "$pid/cwd")" = "$data" ]; then
-			echo "${pid#/proc/}"
-			return
-		fi
-	done
-	die "$1 does not run"
-}
-
-rss_kib() {
-	awk '/^VmRSS/ { print $2 }' "/proc/$1/status"
-}
-
-# The most it ever was.
-peak_kib() {
-	awk '/^VmHWM/ { print $2 }' "/proc/$1/status"
-}
-
 question='/api/coalescence/default?member_id=1'
 
 bench_shelf() {
@@ -495,13 +253,6 @@ bench_slow() {
 	row slow-1 "1 client"
 	row slow-256 "256 clients"
 	row hanging "256 clients, one of the three never answers"
-}
-
-# [keep]: what it has written.
-stop_caredesk() {
-	stop "${pids[-1]}"
-	unset 'pids[-1]'
-	[ "${1:-}" = keep ] || rm -rf "$tmp/data"
 }
 
 bench_cache() {
@@ -566,19 +317,6 @@ ledger() {
 	"$build/bench/ledger" --sql "$source/sql" "$@"
 }
 
-# DATA [BUILD]: the service as it is, on $caredesk.
-start_house() {
-	local data=$1 from=${2:-$build} name
-
-	name=${data##*/}
-	take_port
-	caredesk=http://127.0.0.1:$port
-	printf 'user: %s\n' "$user" >"$tmp/$name.yaml"
-	: >"$tmp/$name.out"
-	start "$name" "$from/caredesk" run --listen "127.0.0.1:$port" --data "$data" --config "$tmp/$name.yaml"
-	await grep -q '^ready' "$tmp/$name.out"
-}
-
 # EVENTS CAREGIVERS: a database of the service's own, filled once; in $filled.
 fill() {
 	filled=$tmp/filled-$1-$2.db
@@ -621,7 +359,7 @@ slowest_ms() {
 # A build whose events has a transaction for each change.
 make_each() {
 	mkdir -p "$tmp/each"
-	cp "$build/caredesk" "$build/coalesce" "$build/health" "$build/report" "$tmp/each"
+	cp "$build"/{caredesk,coalesce,health,report,stats} "$tmp/each"
 	cp "$build/bench/each" "$tmp/each/events"
 	chmod 755 "$tmp/each"
 }
@@ -666,34 +404,6 @@ bench_post() {
 	make_each
 	bench_post_at 0
 	bench_post_at "$events"
-}
-
-# NAME COMMAND...: how many seconds it takes, into NAME.
-take_time() {
-	local name=$1 begin
-
-	shift
-	begin=$(date +%s%N)
-	"$@" >"$tmp/timed.out" 2>"$tmp/timed.log" || die "$*: $(cat "$tmp/timed.log" "$tmp/timed.out")"
-	echo "$begin $(date +%s%N)" | awk '{ printf "%.6f\n", ($2 - $1) / 1e9 }' >>"$tmp/results/$name"
-}
-
-# NAME WORDS [OTHER]: a row of times; with how many times OTHER's.
-time_row() {
-	local by='—'
-
-	[ $# -lt 3 ] || by=$(echo "$(column "$1" 1) $(column "$3" 1)" | awk '{ print $1 / $2 }')
-	awk -v w="$2" -v ms="$(column "$1" 1)" -v by="$by" 'BEGIN {
-		printf by == "—" ? "| %s | %.2f | %s |\n" : "| %s | %.2f | %.2f |\n", w, ms * 1000, by
-	}'
-}
-
-times_head() {
-	echo
-	echo "### $1"
-	echo
-	echo "| candidate | ms | times |"
-	echo "| --- | --- | --- |"
 }
 
 send_lines() {
@@ -909,32 +619,7 @@ bench_ledger_memory() {
 	ledger_memory_row "after $seconds s of lists of 1,000, $clients at once" "$pid"
 }
 
-print_machine() {
-	echo "$(date -u +%F); $(uname -sr); $(nproc) × $(sed -n 's/^model name.*: //p' /proc/cpuinfo |
-	    head -n 1); $(nginx -v 2>&1 | sed 's/.*: //'); $(pkg-config --modversion fcgi |
-	    sed 's/^/libfcgi /'); $(pkg-config --modversion libcurl | sed 's/^/libcurl /'); $(wrk -v 2>&1 |
-	    awk 'NR == 1 { print $1, $2 }'); $("$build/caredesk" version); $rounds rounds of $seconds s"
-}
-
 read_options "$@"
-need_tools
-tmp=$(mktemp -d "${TMPDIR:-/tmp}/caredesk-bench.XXXXXX")
-trap finish EXIT
-trap 'exit 1' INT TERM HUP
-mkdir "$tmp/results"
-user=$(id -un)
-user_line=
-if [ "$(id -u)" -eq 0 ]; then
-	user=www-data	# the programs do not run as root
-	user_line="user $user;"
-	chmod 711 "$tmp"
-fi
-ulimit -n "$(ulimit -Hn)"
-make_build
-write_report
-print_machine
-for suite in "${suites[@]}"; do
-	"bench_${suite/-/_}"
-	stop_all
-	rm -rf "$tmp"/data* "$tmp"/*.sock "$tmp"/*.out
-done
+begin
+write_scripts
+run_suites
