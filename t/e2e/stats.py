@@ -4,6 +4,7 @@
 """
 import collections
 import csv
+import faulthandler
 import glob
 import io
 import json
@@ -310,26 +311,44 @@ class Killed(StatsCase):
             except (OSError, AssertionError, ValueError, harness.Broken):
                 time.sleep(0.01)  # nginx's worker was killed
 
+    def rotate(self):
+        os.rename(self.log(), self.log(f"access.log.{time.time_ns()}"))
+        self.service.process.send_signal(signal.SIGUSR1)
+        wait_for(lambda: os.path.exists(self.log()), "the log is there again")
+
+    def kill_stats(self):
+        for pid in self.service.pids("stats"):
+            os.kill(pid, signal.SIGKILL)
+
+    def kill_stats_while_rotating(self):
+        self.rotate()
+        self.kill_stats()
+
+    def kill_worker(self):
+        for pid in self.service.workers()[:1]:
+            os.kill(pid, signal.SIGKILL)
+
+    def kill_all(self):
+        self.service.kill()
+        type(self).service = harness.Service(data=self.service.data, port=self.service.port)
+        type(self).addClassCleanup(self.service.close)
+
+    ACTIONS = {kill_stats: 8, rotate: 6, kill_stats_while_rotating: 5, kill_worker: 4, kill_all: 2}
+
     def test_no_request_is_lost_or_counted_twice(self):
+        faulthandler.dump_traceback_later(280 + 2 * ROUNDS, exit=True)
         stop, choose = threading.Event(), random.Random(4)
         tallies = [(collections.Counter(), collections.Counter()) for _ in range(3)]
         threads = [threading.Thread(target=self.load, args=(stop, *pair, i), daemon=True)
                    for i, pair in enumerate(tallies)]
         for thread in threads:
             thread.start()
-        killed = collections.Counter()
-        for i in range(ROUNDS):
+        rounds = collections.Counter()
+        for _ in range(ROUNDS):
             time.sleep(choose.uniform(0.02, 0.2))
-            what = choose.choice(("stats", "stats", "stats", "worker", "rotate", "rotate", "both"))
-            killed[what] += 1
-            if what in ("rotate", "both"):
-                os.rename(self.log(), self.log(f"access.log.{time.time_ns()}"))
-                self.service.process.send_signal(signal.SIGUSR1)
-                wait_for(lambda: os.path.exists(self.log()), "the log is there again")
-            pids = self.service.workers()[:1] if what == "worker" else \
-                self.service.pids("stats") if what in ("stats", "both") else []
-            for pid in pids:
-                os.kill(pid, signal.SIGKILL)
+            action, = choose.choices(list(self.ACTIONS), self.ACTIONS.values())
+            action(self)
+            rounds[action.__name__] += 1
         stop.set()
         for thread in threads:
             thread.join(harness.LONG)
@@ -339,10 +358,11 @@ class Killed(StatsCase):
         sent = sum((pair[0] for pair in tallies), collections.Counter())
         answered = sum((pair[1] for pair in tallies), collections.Counter())
         self.assertEqual([path for path, n in sent.items() if found.get(path.encode(), 0) > n], [])
-        if killed["worker"] == 0:
-            self.assertEqual(
-                [path for path, n in answered.items() if found.get(path.encode(), 0) < n], [])
-        note(f"{sum(sent.values())} sent, {sum(answered.values())} answered; {dict(killed)}")
+        # Only nginx's death can come between an answer and its line, once for each client.
+        unlogged = sum(max(0, n - found.get(path.encode(), 0)) for path, n in answered.items())
+        self.assertLessEqual(unlogged, len(threads) * (rounds["kill_worker"] + rounds["kill_all"]))
+        note(f"{sum(sent.values())} sent, {sum(answered.values())} answered, {unlogged} of them not "
+             f"in the log; {dict(rounds)}")
 
 
 if __name__ == "__main__":
