@@ -47,6 +47,31 @@ install_node_modules() {
 	cp t/package-lock.json t/node_modules/.lock
 }
 
+# Into the working directory.  The lists of packages may be missing, or older than what they name.
+download_package() {
+	local update=(apt-get update -qq) download=(apt-get download -qq -o APT::Sandbox::User=root "$1")
+	[ "$(id -u)" -eq 0 ] || update=(sudo "${update[@]}")
+	"${download[@]}" || { "${update[@]}" && "${download[@]}"; }
+}
+
+# promtool, which reads metrics as Prometheus does: the one that is installed, or else out of Debian's
+# package into t/promtool, since to install that would start a service and make a user.
+install_promtool() {
+	local dir log status=0
+	CAREDESK_PROMTOOL=$(command -v promtool) || CAREDESK_PROMTOOL=$PWD/t/promtool/promtool
+	export CAREDESK_PROMTOOL
+	[ ! -x "$CAREDESK_PROMTOOL" ] || return 0
+	say "unpacking promtool in t/promtool"
+	mkdir -p t/promtool
+	dir=$(mktemp -d)
+	log=$(cd "$dir" && download_package prometheus 2>&1 &&
+	    dpkg-deb --fsys-tarfile prometheus_*.deb | tar -x ./usr/bin/promtool 2>&1) &&
+	    mv "$dir/usr/bin/promtool" t/promtool/promtool || status=1
+	rm -r "$dir"
+	[ "$status" -eq 0 ] || say "$log"
+	return "$status"
+}
+
 # build FOLDER TARGET... [-- CONFIGURE-OPTION...]: configures where that was not done yet with these options,
 # and makes the targets; quiet unless something is wrong.
 build() {

@@ -144,6 +144,33 @@ put_healths(FILE *out, const struct conf *conf)
 		    program_names[i], program_names[i]);
 }
 
+/* The metrics of all programs, and of each.  ACCESS says who may see them. */
+static void
+put_scrapes(FILE *out, const char *access)
+{
+	static const char format[] =
+	    "\t\tlocation ~ ^/metrics%s%s/?\\z {\n%s\t\t\tfastcgi_pass %s;\n\t\t}\n";
+
+	(void)fprintf(out, format, "", "", access, "health");
+	for (size_t i = 0; i < PROGRAM_COUNT; i++)
+		(void)fprintf(out, format, "/", program_names[i], access, program_names[i]);
+}
+
+/* Without a token, only callers on this machine may see them. */
+static void
+put_metrics(FILE *out, const struct conf *conf)
+{
+	(void)conf;
+	put_scrapes(out, "\t\t\tallow 127.0.0.1;\n\t\t\tallow ::1;\n\t\t\tdeny all;\n");
+}
+
+static void
+put_private_metrics(FILE *out, const struct conf *conf)
+{
+	(void)conf;
+	put_scrapes(out, "");
+}
+
 static void
 put_servers(FILE *out, const struct conf *conf)
 {
@@ -165,7 +192,8 @@ put_privates(FILE *out, const struct conf *conf)
 	put_templates(out, "private");
 }
 
-/* What nginx can say of the cause: where it speaks of an upstream, it means our own program. */
+/* What nginx can say of the cause: where it speaks of an upstream, it means our own program, and
+ * where it forbids something, the address of the caller. */
 static const char *
 nginx_detail(const struct problem *problem)
 {
@@ -173,6 +201,8 @@ nginx_detail(const struct problem *problem)
 		return "the program that answers here has ended and is being started again";
 	if (problem->code == ERR_UPSTREAM_TIMEOUT)
 		return "the program that answers here does not answer";
+	if (problem->code == ERR_FORBIDDEN)
+		return "this resource answers 127.0.0.1 and ::1 only";
 	return problem->title;
 }
 
@@ -232,6 +262,8 @@ set_values(struct values *values, const struct conf *conf)
 		{ "privates", put_privates },
 		{ "allows", put_allows },
 		{ "healths", put_healths },
+		{ "metrics", put_metrics },
+		{ "private_metrics", put_private_metrics },
 		{ "problems", put_problems },
 		{ "user", put_user },
 		{ "coalesce_cache", put_cache },

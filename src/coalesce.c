@@ -10,6 +10,7 @@
 #include "lib/jsonr.h"
 #include "lib/jsonw.h"
 #include "lib/problem.h"
+#include "lib/scrape.h"
 #include "lib/serve.h"
 #include "lib/text.h"
 #include "lib/upstream.h"
@@ -489,6 +490,7 @@ coalesce_close(void)
 static const struct route routes[] = {
 	{ METHOD_GET, "/api/coalescence/{method}", ROLES_ALL, coalesce_get, NULL },
 	{ METHOD_GET, "/healthz/coalesce", ROLES_ANYONE, coalesce_health, NULL },
+	{ METHOD_GET, "/metrics/coalesce", ROLE_ADMIN, scrape_answer, SCRAPE_PRODUCES },
 	{ 0 },
 };
 

@@ -12,6 +12,7 @@
 #include "lib/health.h"
 #include "lib/jsonw.h"
 #include "lib/page.h"
+#include "lib/scrape.h"
 #include "lib/serve.h"
 
 struct events events;
@@ -441,6 +442,7 @@ static const struct route routes[] = {
 	{ METHOD_DELETE, "/events/{id}", ROLE_CAREGIVER | ROLE_ADMIN, event_delete, NULL },
 	{ METHOD_POST, "/events/{id}/reimburse", ROLE_ACCOUNTANT, event_reimburse, NULL },
 	{ METHOD_GET, "/healthz/events", ROLES_ANYONE, events_health, NULL },
+	{ METHOD_GET, "/metrics/events", ROLE_ADMIN, scrape_answer, SCRAPE_PRODUCES },
 	{ 0 },
 };
 

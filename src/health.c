@@ -1,5 +1,6 @@
 /*
- * health: speaks for all programs, by asking each through nginx's private socket.
+ * health: speaks for all programs, whether they are well and what they measure, by asking each
+ * through nginx's private socket.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -9,16 +10,28 @@
 #include "lib/jsonw.h"
 #include "lib/problem.h"
 #include "lib/programs.h"
+#include "lib/scrape.h"
 #include "lib/serve.h"
 #include "lib/upstream.h"
 
-#define HEALTH_MAX (1024 * 1024) /* a thousand upstreams tell of themselves in 100 KiB */
+#define BODY_MAX (1024 * 1024) /* a thousand upstreams tell of themselves in 100 KiB */
 #define DEADLINE_US CLOCK_SECOND_US
-#define URL_PREFIX "http://localhost/healthz/"
 
-static struct upstream_config configs[PROGRAM_COUNT];
-static struct upstream *programs[PROGRAM_COUNT];
-static char urls[PROGRAM_COUNT][sizeof(URL_PREFIX) + 32];
+enum question { HEALTH, METRICS_TEXT, QUESTIONS };
+
+static const struct {
+	const char *name, *accept;
+} questions[QUESTIONS] = {
+	[HEALTH] = { "healthz", "application/json" },
+	[METRICS_TEXT] = { "metrics", SCRAPE_PRODUCES },
+};
+
+/* Each program, as it is asked each question. */
+static struct {
+	struct upstream_config config;
+	struct upstream *upstream;
+	char url[64];
+} programs[QUESTIONS][PROGRAM_COUNT];
 
 enum condition { WELL, DEGRADED, AWAY };
 
@@ -77,17 +90,23 @@ put_status(struct response *res, enum condition condition, enum condition *condi
 }
 
 static enum err
+ask_all(enum question question, const struct request *req, struct upstream_call *calls)
+{
+	char traceparent[REQUEST_TRACEPARENT_SIZE];
+
+	for (size_t i = 0; i < PROGRAM_COUNT; i++)
+		calls[i].upstream = programs[question][i].upstream;
+	request_traceparent(req, traceparent);
+	return upstream_ask(calls, PROGRAM_COUNT, "", traceparent, req->start_us + DEADLINE_US);
+}
+
+static enum err
 health_all(struct request *req, struct response *res)
 {
 	struct upstream_call calls[PROGRAM_COUNT] = { 0 };
 	enum condition conditions[PROGRAM_COUNT], worst = WELL;
-	char traceparent[REQUEST_TRACEPARENT_SIZE];
-	enum err err;
+	enum err err = ask_all(HEALTH, req, calls);
 
-	for (size_t i = 0; i < PROGRAM_COUNT; i++)
-		calls[i].upstream = programs[i];
-	request_traceparent(req, traceparent);
-	err = upstream_ask(calls, PROGRAM_COUNT, "", traceparent, req->start_us + DEADLINE_US);
 	if (err != OK)
 		return err;
 	for (size_t i = 0; i < PROGRAM_COUNT; i++) {
@@ -108,38 +127,107 @@ health_own(struct request *req, struct response *res)
 	return put_status(res, WELL, NULL);
 }
 
+/* --- Metrics. */
+
+/* The text of one program, and the verdict on its call: empty if it has not given one. */
+static struct scrape_text
+take_text(struct upstream_call *call)
+{
+	struct scrape_text text = { call->body, call->n };
+	enum upstream_outcome verdict = call->outcome;
+
+	if (verdict == UPSTREAM_ANSWERED && call->status != 200)
+		verdict = UPSTREAM_STATUS;
+	else if (verdict == UPSTREAM_ANSWERED && !scrape_is_whole(&text))
+		verdict = UPSTREAM_MALFORMED;
+	upstream_settle(call, verdict);
+	if (verdict != UPSTREAM_ANSWERED)
+		text.n = 0;
+	return text;
+}
+
+static enum err
+put_up(struct response *res, const struct scrape_text *texts)
+{
+	static const char head[] = "# HELP caredesk_up Whether the program answers.\n"
+				   "# TYPE caredesk_up gauge\n";
+	char line[64];
+	enum err err = response_write(res, head, strlen(head));
+	int n;
+
+	for (size_t i = 0; i < PROGRAM_COUNT && err == OK; i++) {
+		n = snprintf(line, sizeof(line), "caredesk_up{program=\"%s\"} %d\n",
+		    program_names[i], texts[i].n > 0);
+		err = response_write(res, line, (size_t)n);
+	}
+	return err;
+}
+
+static enum err
+metrics_all(struct request *req, struct response *res)
+{
+	struct upstream_call calls[PROGRAM_COUNT] = { 0 };
+	struct scrape_text texts[PROGRAM_COUNT];
+	enum err err = ask_all(METRICS_TEXT, req, calls);
+
+	if (err != OK)
+		return err;
+	for (size_t i = 0; i < PROGRAM_COUNT; i++)
+		texts[i] = take_text(&calls[i]);
+	response_begin(res, 200, SCRAPE_TYPE);
+	if ((err = put_up(res, texts)) != OK)
+		return err;
+	return scrape_merge(texts, PROGRAM_COUNT, response_write, res);
+}
+
+/* --- The program. */
+
+static enum err
+open_program(enum question question, size_t i)
+{
+	struct upstream_config *config = &programs[question][i].config;
+	char *url = programs[question][i].url;
+
+	(void)snprintf(url, sizeof(programs[question][i].url), "http://localhost/%s/%s",
+	    questions[question].name, program_names[i]);
+	*config = (struct upstream_config){
+		.name = program_names[i],
+		.url = url,
+		.accept = questions[question].accept,
+		.socket = HTTP_SOCKET,
+		.max_in_flight = UINT32_MAX,
+		.body_max = BODY_MAX,
+		.circuit_failures = UINT32_MAX, /* always asked anew */
+		.circuit_pause_us = CLOCK_SECOND_US,
+	};
+	return upstream_open(config, &programs[question][i].upstream);
+}
+
 static enum err
 health_open(const struct conf *conf)
 {
 	enum err err = OK;
 
 	(void)conf;
-	for (size_t i = 0; i < PROGRAM_COUNT && err == OK; i++) {
-		(void)snprintf(urls[i], sizeof(urls[i]), URL_PREFIX "%s", program_names[i]);
-		configs[i] = (struct upstream_config){
-			.name = program_names[i],
-			.url = urls[i],
-			.socket = HTTP_SOCKET,
-			.max_in_flight = UINT32_MAX,
-			.body_max = HEALTH_MAX,
-			.circuit_failures = UINT32_MAX, /* always asked anew */
-			.circuit_pause_us = CLOCK_SECOND_US,
-		};
-		err = upstream_open(&configs[i], &programs[i]);
-	}
+	for (enum question question = 0; question < QUESTIONS; question++)
+		for (size_t i = 0; i < PROGRAM_COUNT && err == OK; i++)
+			err = open_program(question, i);
 	return err;
 }
 
 static void
 health_close(void)
 {
-	for (size_t i = 0; i < PROGRAM_COUNT; i++)
-		upstream_close(programs[i]);
+	for (enum question question = 0; question < QUESTIONS; question++)
+		for (size_t i = 0; i < PROGRAM_COUNT; i++)
+			upstream_close(programs[question][i].upstream);
 }
 
 static const struct route routes[] = {
 	{ METHOD_GET, "/healthz", ROLES_ANYONE, health_all, NULL },
 	{ METHOD_GET, "/healthz/health", ROLES_ANYONE, health_own, NULL },
+	{ METHOD_GET, "/metrics", ROLE_ADMIN, metrics_all, SCRAPE_PRODUCES },
+	{ METHOD_GET, "/metrics/health", ROLE_ADMIN, scrape_answer, SCRAPE_PRODUCES },
 	{ 0 },
 };
 

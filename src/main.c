@@ -10,6 +10,7 @@
 
 #include "lib/conf.h"
 #include "lib/log.h"
+#include "lib/metrics.h"
 #include "lib/serve.h"
 #include "lib/user.h"
 
@@ -86,6 +87,7 @@ main(int argc, char **argv)
 	int option;
 
 	log_open(program.name);
+	metrics_open(program.name);
 	while ((option = getopt_long(argc, argv, "", names, NULL)) != -1) {
 		switch (option) {
 		case 'c':

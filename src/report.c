@@ -12,6 +12,7 @@
 #include "lib/health.h"
 #include "lib/jsonr.h"
 #include "lib/jsonw.h"
+#include "lib/scrape.h"
 #include "lib/serve.h"
 #include "lib/text.h"
 
@@ -563,6 +564,7 @@ static const struct route routes[] = {
 	{ METHOD_GET, "/events/report", ROLES_ALL, report_get, PRODUCES },
 	{ METHOD_POST, "/events/report", ROLES_ALL, report_post, PRODUCES },
 	{ METHOD_GET, "/healthz/report", ROLES_ANYONE, report_health, NULL },
+	{ METHOD_GET, "/metrics/report", ROLE_ADMIN, scrape_answer, SCRAPE_PRODUCES },
 	{ 0 },
 };
 

@@ -13,6 +13,7 @@
 #include "lib/health.h"
 #include "lib/jsonw.h"
 #include "lib/pool.h"
+#include "lib/scrape.h"
 #include "lib/serve.h"
 #include "lib/text.h"
 #include "sql.h"
@@ -647,6 +648,7 @@ static const struct route routes[] = {
 	{ METHOD_DELETE, "/test/runs/{id}", ROLE_ADMIN, run_stop, NULL },
 	{ METHOD_POST, "/test/{requests}", ROLE_ADMIN, run_create, NULL },
 	{ METHOD_GET, "/healthz/stats", ROLES_ANYONE, stats_health, NULL },
+	{ METHOD_GET, "/metrics/stats", ROLE_ADMIN, scrape_answer, SCRAPE_PRODUCES },
 	{ 0 },
 };
 

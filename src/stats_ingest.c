@@ -24,6 +24,7 @@
 
 #include "lib/clock.h"
 #include "lib/log.h"
+#include "lib/metrics.h"
 #include "lib/pool.h"
 
 #define READ_BYTES (512 * 1024)
@@ -311,6 +312,8 @@ store(struct source *source, int64_t position)
 	if (err == OK && ingest.damaged_count > 0)
 		log_event(LOG_WARNING, "log_damaged", "%s: %lld lines are no requests",
 		    source->name, (long long)ingest.damaged_count);
+	if (err == OK)
+		metrics_count(METRIC_LOG_LINES, (struct metrics_labels){ 0 }, ingest.lines);
 	/* Without a commit they are read again. */
 	tally_clear(ingest.tally);
 	ingest.lines = ingest.damaged_count = 0;
@@ -454,6 +457,7 @@ pass(void)
 			drop_source(i);
 	}
 	atomic_store(&ingest.lag, lag);
+	metrics_set(METRIC_LOG_LAG, (struct metrics_labels){ 0 }, lag);
 	return err;
 }
 
@@ -525,6 +529,7 @@ ingest_open(struct commit *commit, struct db_readers *readers)
 
 	ingest.commit = commit;
 	ingest.readers = readers;
+	metrics_count(METRIC_LOG_LINES, (struct metrics_labels){ 0 }, 0);
 	(void)pthread_condattr_init(&attributes);
 	(void)pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
 	(void)pthread_cond_init(&ingest.changed, &attributes);

@@ -440,6 +440,7 @@ START_TEST(every_route_is_listed_here_and_has_roles)
 	} expected[] = {
 		{ METHOD_GET, "/api/coalescence/{method}", ROLES_ALL },
 		{ METHOD_GET, "/healthz/coalesce", ROLES_ANYONE },
+		{ METHOD_GET, "/metrics/coalesce", ROLE_ADMIN },
 	};
 	size_t i = 0;
 

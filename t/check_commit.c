@@ -9,6 +9,7 @@
 
 #include "data_set.h"
 #include "lib/commit.h"
+#include "metered.h"
 #include "power_vfs.h"
 
 #define THREADS 16
@@ -300,6 +301,54 @@ START_TEST(those_that_wait_are_one_transaction)
 	}
 	look();
 	ck_assert_int_eq(data_ask("SELECT count(*) FROM notes"), THREADS);
+	end();
+}
+END_TEST
+
+#define OF_NOTES "{program=\"\",database=\"notes\"}"
+#define BUCKET "caredesk_commit_changes_bucket{program=\"\",database=\"notes\",le="
+
+static struct measured {
+	int64_t transactions, timed, changes, small, large, failures;
+} measured_now(void)
+{
+	return (struct measured){ metered_now("caredesk_commit_changes_count" OF_NOTES),
+		metered_now("caredesk_commit_duration_seconds_count" OF_NOTES),
+		metered_now("caredesk_commit_changes_sum" OF_NOTES), metered_now(BUCKET "\"2\"}"),
+		metered_now(BUCKET "\"4\"}"),
+		metered_now("caredesk_commit_failures_total" OF_NOTES) };
+}
+
+START_TEST(what_a_transaction_has_committed_is_measured)
+{
+	static struct caller callers[] = { { .who = 1, .writes = true },
+		{ .who = 2, .writes = true }, { .who = 3, .writes = true },
+		{ .who = 4, .returns = ERR_CONFLICT }, /* before it has changed anything */
+		{ .who = 5, .writes = true, .returns = ERR_CONFLICT } }; /* after */
+	struct caller reads = { .who = 6 }, orphan = { .who = 7, .writes = true, .orphan = true };
+	struct measured before, now;
+
+	begin();
+	(void)metered_read();
+	ck_assert_ptr_nonnull(metered_find("caredesk_commit_failures_total" OF_NOTES));
+	before = measured_now();
+	(void)run_together(callers, COUNT(callers));
+	now = measured_now();
+	ck_assert_int_eq(now.transactions - before.transactions, 1);
+	ck_assert_int_eq(now.timed - before.timed, 1);
+	ck_assert_int_eq(now.changes - before.changes, 3);
+	ck_assert_int_eq(now.small - before.small, 0);
+	ck_assert_int_eq(now.large - before.large, 1);
+	ck_assert_int_eq(note_once(8), OK);
+	ck_assert_int_eq(measured_now().small - before.small, 1);
+	/* Neither what changes nothing nor what cannot be committed. */
+	before = measured_now();
+	ck_assert_int_eq(commit_run(commit, note, &reads), OK);
+	ck_assert_int_eq(measured_now().transactions, before.transactions);
+	ck_assert_int_eq(measured_now().failures, before.failures);
+	ck_assert_int_eq(commit_run(commit, note, &orphan), ERR_BUSY);
+	ck_assert_int_eq(measured_now().transactions, before.transactions);
+	ck_assert_int_eq(measured_now().failures, before.failures + 1);
 	end();
 }
 END_TEST
@@ -642,6 +691,7 @@ END_TEST
 
 CHECK_MAIN(commit,
     { changes_share_commits_and_are_all_there, those_that_wait_are_one_transaction,
+	what_a_transaction_has_committed_is_measured,
 	a_change_that_takes_long_shares_its_transaction_with_nobody,
 	what_was_answered_is_there_although_the_process_dies, a_change_that_fails_is_undone_alone,
 	words_and_bad_fields_reach_who_asked_and_nobody_else,

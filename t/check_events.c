@@ -222,6 +222,7 @@ static const struct {
 	{ METHOD_DELETE, "/events/{id}", ROLE_CAREGIVER | ROLE_ADMIN },
 	{ METHOD_POST, "/events/{id}/reimburse", ROLE_ACCOUNTANT },
 	{ METHOD_GET, "/healthz/events", ROLES_ANYONE },
+	{ METHOD_GET, "/metrics/events", ROLE_ADMIN },
 };
 
 START_TEST(every_route_is_listed_here_and_has_the_roles_of_the_contract)

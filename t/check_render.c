@@ -122,7 +122,7 @@ START_TEST(nothing_is_cached_where_max_age_is_0)
 	ck_assert_uint_eq(said("fastcgi_cache coalesce;"), 0);
 	ck_assert_uint_eq(said("fastcgi_cache_lock"), 0);
 	ck_assert_uint_eq(
-	    said("fastcgi_pass coalesce;"), 3); /* the resource and twice its health */
+	    said("fastcgi_pass coalesce;"), 5); /* the resource, twice its health and metrics */
 }
 END_TEST
 
@@ -138,6 +138,26 @@ START_TEST(every_program_has_its_socket_and_its_health)
 		    words, sizeof(words), "location ~ ^/healthz/%s/?\\z {", program_names[i]);
 		ck_assert_uint_eq(said(words), 2); /* for callers, and for health itself */
 	}
+}
+END_TEST
+
+START_TEST(metrics_are_for_this_machine_only)
+{
+	char words[128];
+
+	render("", NULL);
+	for (size_t i = 0; i < PROGRAM_COUNT; i++) {
+		(void)snprintf(
+		    words, sizeof(words), "location ~ ^/metrics/%s/?\\z {", program_names[i]);
+		ck_assert_uint_eq(said(words), 2); /* for callers, and for health */
+		(void)snprintf(words, sizeof(words),
+		    "location ~ ^/metrics/%s/?\\z {\n\t\t\tallow 127.0.0.1;\n\t\t\tallow ::1;\n"
+		    "\t\t\tdeny all;\n\t\t\tfastcgi_pass %s;",
+		    program_names[i], program_names[i]);
+		ck_assert_uint_eq(said(words), 1);
+	}
+	ck_assert_uint_eq(said("location ~ ^/metrics/?\\z {\n\t\t\tallow 127.0.0.1;"), 1);
+	ck_assert_uint_eq(said("location ~ ^/metrics/?\\z {"), 2);
 }
 END_TEST
 
@@ -390,7 +410,7 @@ END_TEST
 CHECK_MAIN(render,
     { every_placeholder_is_filled, it_listens_where_the_configuration_says_and_nowhere_else,
 	demo_insurers_are_there_only_if_no_others_are, nothing_is_cached_where_max_age_is_0,
-	every_program_has_its_socket_and_its_health, nginx_refuses_in_the_form_of_every_problem,
-	the_page_of_problems_has_a_row_for_each,
+	every_program_has_its_socket_and_its_health, metrics_are_for_this_machine_only,
+	nginx_refuses_in_the_form_of_every_problem, the_page_of_problems_has_a_row_for_each,
 	the_page_of_problems_in_the_documents_is_up_to_date, all_files_are_made_and_made_again,
 	a_folder_that_cannot_be_written_is_told, nginx_accepts_what_is_made_for_it })

@@ -229,6 +229,7 @@ START_TEST(every_route_is_listed_here_and_has_roles)
 		{ METHOD_GET, REPORT, ROLES_ALL },
 		{ METHOD_POST, REPORT, ROLES_ALL },
 		{ METHOD_GET, "/healthz/report", ROLES_ANYONE },
+		{ METHOD_GET, "/metrics/report", ROLE_ADMIN },
 	};
 	size_t i = 0;
 

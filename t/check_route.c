@@ -1,4 +1,4 @@
-#include "test.h"
+#include "metered.h"
 
 #include <json-c/json.h>
 #include <stdio.h>
@@ -491,6 +491,47 @@ START_TEST(each_request_is_one_line_of_the_log_without_its_query)
 }
 END_TEST
 
+/* In the words of the table, never in those of the client. */
+static const struct {
+	const char *method, *uri, *route, *label;
+	int status;
+} samples[] = { { "GET", "/events/7?x=1", "/events/{id}", "GET", 200 },
+	{ "GET", "/events/\"%0A{}", "/events/{id}", "GET", 200 },
+	{ "HEAD", "/events/7", "/events/{id}", "HEAD", 200 },
+	{ "OPTIONS", "/events/7", "/events/{id}", "OPTIONS", 204 },
+	{ "POST", "/events", "/events", "POST", 201 },
+	{ "DELETE", "/events", "/events", "DELETE", 405 },
+	{ "BR\"EW", "/events", "/events", "other", 405 },
+	{ "get", "/events", "/events", "other", 405 }, { "", "/events", "/events", "other", 405 },
+	{ "GET", "/none/secret", "none", "GET", 404 }, { "BREW", "/none", "none", "other", 404 },
+	{ "GET", "/events/..", "none", "GET", 400 }, { "GET", "/%00", "none", "GET", 400 },
+	{ "GET", "/broken", "/broken", "GET", 500 }, { "GET", "/gone", "/gone", "GET", 499 },
+	{ "GET", "/broken-late", "/broken-late", "GET", 500 } };
+
+START_TEST(each_request_is_counted_by_template_method_and_status)
+{
+	char labels[128], counter[256], count[256];
+
+	for (size_t i = 0; i < COUNT(samples); i++) {
+		int64_t before, timed;
+
+		(void)snprintf(labels, sizeof(labels), "program=\"\",route=\"%s\",method=\"%s\"",
+		    samples[i].route, samples[i].label);
+		(void)snprintf(counter, sizeof(counter),
+		    "caredesk_http_requests_total{%s,status=\"%d\"}", labels, samples[i].status);
+		(void)snprintf(count, sizeof(count),
+		    "caredesk_http_request_duration_seconds_count{%s}", labels);
+		before = metered_now(counter);
+		timed = metered_now(count);
+		run(samples[i].method, samples[i].uri);
+		ck_assert_msg(metered_now(counter) == before + 1, "%s", counter);
+		ck_assert_msg(metered_now(count) == timed + 1, "%s", count);
+	}
+	ck_assert_ptr_null(strstr(metered_read(), "secret"));
+	ck_assert_ptr_null(strstr(metered.text, "EW"));
+}
+END_TEST
+
 START_TEST(lines_after_a_request_do_not_carry_its_trace)
 {
 	struct caught caught;
@@ -551,6 +592,7 @@ CHECK_MAIN(route,
 	only_what_accept_admits_is_made, an_answer_larger_than_the_buffer_streams,
 	an_answer_that_cannot_be_given_whole_is_cut,
 	each_request_is_one_line_of_the_log_without_its_query,
+	each_request_is_counted_by_template_method_and_status,
 	lines_after_a_request_do_not_carry_its_trace, a_handler_that_answers_nothing_aborts,
 	the_table_is_listed_with_methods_and_roles,
 	one_request_knows_nothing_of_the_errors_of_the_one_before })

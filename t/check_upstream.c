@@ -1,5 +1,5 @@
 #include "http_server.h"
-#include "test.h"
+#include "metered.h"
 
 #include "lib/clock.h"
 #include "lib/upstream.h"
@@ -425,6 +425,63 @@ START_TEST(trace_and_what_is_accepted_go_with_each_call)
 }
 END_TEST
 
+START_TEST(another_type_is_accepted_where_that_is_said)
+{
+	begin();
+	config.accept = "text/plain";
+	reopen();
+	ck_assert_int_eq(ask_once(PATIENCE_MS).outcome, UPSTREAM_ANSWERED);
+	ck_assert(http_server_saw(&server, "\r\nAccept: text/plain\r\n"));
+	ck_assert(!http_server_saw(&server, "application/json"));
+	end();
+}
+END_TEST
+
+/* Calls to alpha so far that ended with OUTCOME. */
+static int64_t
+calls_counted(enum upstream_outcome outcome)
+{
+	char sample[128];
+
+	(void)snprintf(sample, sizeof(sample),
+	    "caredesk_upstream_calls_total{program=\"\",upstream=\"alpha\",outcome=\"%s\"}",
+	    upstream_outcome_name(outcome));
+	return metered_now(sample);
+}
+
+START_TEST(every_call_is_counted_by_its_verdict_and_timed_if_it_was_made)
+{
+	static const char timed[] =
+	    "caredesk_upstream_call_duration_seconds_count{program=\"\",upstream=\"alpha\"}";
+	static const enum upstream_outcome verdicts[] = { UPSTREAM_ANSWERED, UPSTREAM_UNKNOWN,
+		UPSTREAM_STATUS, UPSTREAM_MALFORMED, UPSTREAM_TIMEOUT };
+	struct upstream_call call;
+
+	begin();
+	config.circuit_failures = 4;
+	reopen();
+	for (size_t i = 0; i < COUNT(verdicts); i++) {
+		int64_t before = calls_counted(verdicts[i]), made = metered_now(timed);
+
+		call = ask("", PATIENCE_MS);
+		ck_assert_int_eq(calls_counted(verdicts[i]), before); /* not yet settled */
+		upstream_settle(&call, verdicts[i]);
+		ck_assert_int_eq(calls_counted(verdicts[i]), before + 1);
+		ck_assert_int_eq(metered_now(timed), made + 1);
+	}
+	for (int i = 0; i < 3; i++) {
+		int64_t before = calls_counted(UPSTREAM_CIRCUIT_OPEN), made = metered_now(timed);
+		bool is_open = upstream_state(up).circuit == CIRCUIT_OPEN;
+
+		ask_in_vain(); /* the verdict on a call that was not made does not count */
+		ck_assert_int_eq(calls_counted(UPSTREAM_CIRCUIT_OPEN), before + is_open);
+		ck_assert_int_eq(metered_now(timed), made + !is_open);
+	}
+	ck_assert_int_eq(upstream_state(up).circuit, CIRCUIT_OPEN);
+	end();
+}
+END_TEST
+
 START_TEST(no_proxy_of_the_environment_is_used)
 {
 	(void)setenv("http_proxy", "http://127.0.0.1:1/", 1);
@@ -785,8 +842,9 @@ CHECK_MAIN(upstream,
 	a_server_that_speaks_no_tls_does_not_answer_https, only_http_and_https_are_spoken,
 	a_unix_socket_is_asked_like_any_other, the_query_is_joined_to_the_url,
 	a_query_too_long_for_a_url_fails_that_call_only,
-	trace_and_what_is_accepted_go_with_each_call, no_proxy_of_the_environment_is_used,
-	several_upstreams_are_asked_at_the_same_time,
+	trace_and_what_is_accepted_go_with_each_call, another_type_is_accepted_where_that_is_said,
+	every_call_is_counted_by_its_verdict_and_timed_if_it_was_made,
+	no_proxy_of_the_environment_is_used, several_upstreams_are_asked_at_the_same_time,
 	one_that_hangs_takes_nothing_from_those_that_answer,
 	threads_ask_each_on_a_connection_of_its_own,
 	a_circuit_opens_after_so_many_failures_and_then_sends_nothing,

@@ -49,6 +49,7 @@ ask --request OPTIONS "$base/api/coalescence/min?n=[1-500]"
 ask "$base/api/coalescence/%ff?n=[1-250]"
 ask "$base/api/coalescence/default?require=all&member_id=3&n=[1-250]"
 ask "$base/healthz?n=[1-250]"
+ask "$base/metrics?n=[1-50]"
 ask --header 'Accept: text/html' "$base/api/coalescence/max?member_id=1&n=[1-250]"
 
 json='Content-Type: application/json'

@@ -8,6 +8,7 @@
 
 #include "lib/clock.h"
 #include "lib/log.h"
+#include "lib/metrics.h"
 #include "lib/pool.h"
 
 #define CHECKPOINT_PAGES 8192 /* of the log, before it is moved into the database */
@@ -112,22 +113,44 @@ write_over(struct db *db)
 		db_rollback(db);
 }
 
+static struct metrics_labels
+database(const struct commit *commit)
+{
+	return (struct metrics_labels){ .first = commit->schema->name };
+}
+
+/* A transaction that is on disk, begun at START_US. */
+static void
+measure(const struct commit *commit, const struct change *batch, int64_t start_us)
+{
+	int64_t changes = 0;
+
+	for (; batch != NULL; batch = batch->next)
+		changes += batch->err == OK;
+	metrics_observe(METRIC_COMMIT_CHANGES, database(commit), changes);
+	metrics_observe(METRIC_COMMIT_US, database(commit), clock_monotonic_us() - start_us);
+}
+
 /* All of BATCH, committed or failed. */
 static enum err
-run_batch(struct db *db, struct change *batch)
+run_batch(const struct commit *commit, struct change *batch)
 {
-	int64_t begin;
-	bool again;
+	struct db *db = commit->db;
+	int64_t begin, start_us = clock_monotonic_us();
+	bool again, changed;
 	enum err err;
 
 	do {
 		begin = db_changes(db);
 		err = run_changes(db, batch, &again);
-		if (err == OK && !again && db_changes(db) != begin)
+		changed = err == OK && !again && db_changes(db) != begin;
+		if (changed)
 			err = db_commit(db);
 		else
 			db_rollback(db);
 	} while (err == OK && again);
+	if (err == OK && changed)
+		measure(commit, batch, start_us);
 	for (struct change *change = batch; err != OK && change != NULL; change = change->next)
 		if (change->err == OK)
 			refuse(change, err == ERR_INTERNAL ? err : ERR_BUSY);
@@ -171,6 +194,8 @@ settle_batch(struct commit *commit, struct change *batch, int64_t count, enum er
 		err_save(&commit->health_said);
 	}
 	(void)pthread_mutex_unlock(&commit->lock);
+	if (err != OK)
+		metrics_count(METRIC_COMMIT_FAILURES, database(commit), 1);
 	for (; batch != NULL; batch = next) {
 		next = batch->next; /* once it is done, it may be gone */
 		(void)pthread_mutex_lock(&batch->lock);
@@ -222,7 +247,7 @@ step(struct commit *commit)
 		return;
 	(void)pthread_mutex_unlock(&commit->lock);
 	if (err == OK)
-		err = run_batch(commit->db, batch);
+		err = run_batch(commit, batch);
 	else
 		for (struct change *change = batch; change != NULL; change = change->next)
 			refuse(change, err);
@@ -269,6 +294,7 @@ commit_open(const char *file, const struct db_schema *schema, struct commit **ou
 	commit->last = &commit->first;
 	(void)pthread_mutex_init(&commit->lock, NULL);
 	condition_open(&commit->some);
+	metrics_count(METRIC_COMMIT_FAILURES, database(commit), 0);
 	(void)pthread_mutex_lock(&commit->lock);
 	err = have_database(commit);
 	(void)pthread_mutex_unlock(&commit->lock);

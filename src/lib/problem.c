@@ -13,8 +13,9 @@ static const struct problem table[] = {
 	{ ERR_UNAUTHORIZED, 401, false, "unauthorized", "A valid token is needed",
 	    "The request carries no bearer token, or one that is not accepted. The answer is the "
 	    "same for every cause. Get a new token and send it as `Authorization: Bearer TOKEN`." },
-	{ ERR_FORBIDDEN, 403, false, "forbidden", "The token does not allow this",
-	    "The token is good but none of its roles may do this." },
+	{ ERR_FORBIDDEN, 403, false, "forbidden", "You may not do this",
+	    "The token is good but none of its roles may do this; or the resource answers only the "
+	    "addresses that `detail` names." },
 	{ ERR_NOT_FOUND, 404, false, "not-found", "There is nothing here",
 	    "No resource has this address, or you may not know that it exists." },
 	{ ERR_METHOD, 405, false, "method-not-allowed", "The method is not allowed here",

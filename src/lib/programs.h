@@ -1,7 +1,7 @@
 /*
  * programs: the names of all programs of the house; each is an executable, a source file, a nginx
- * template, a socket and a path under /healthz/.  One of the two lists a new resource is added to;
- * the other is Makefile.am.
+ * template, a socket and a path under /healthz/ and /metrics/.  One of the two lists a new resource
+ * is added to; the other is Makefile.am.
  */
 #ifndef CAREDESK_PROGRAMS_H
 #define CAREDESK_PROGRAMS_H

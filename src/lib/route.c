@@ -5,6 +5,7 @@
 
 #include "lib/clock.h"
 #include "lib/log.h"
+#include "lib/metrics.h"
 #include "lib/problem.h"
 
 static const struct {
@@ -151,8 +152,26 @@ cut_status(enum err cause)
 	return cause == OK || cause == ERR_GONE ? 499 : 500;
 }
 
+/* In the metrics nothing is said in the client's own words. */
 static void
-write_log(const struct request *req, const struct response *res, int status)
+count(const struct request *req, int status, int64_t us)
+{
+	struct metrics_labels labels = {
+		.first = req->template[0] != '\0' ? req->template : "none",
+		.second = "other",
+		.number = status,
+	};
+
+	for (size_t i = 0; i < COUNT(method_names); i++)
+		if (req->method == method_names[i].bit)
+			labels.second = method_names[i].name;
+	metrics_count(METRIC_REQUESTS, labels, 1);
+	labels.number = 0;
+	metrics_observe(METRIC_REQUEST_US, labels, us);
+}
+
+static void
+write_log(const struct request *req, const struct response *res, int status, int64_t us)
 {
 	struct log_access line = {
 		.trace_id = req->trace_id,
@@ -161,7 +180,7 @@ write_log(const struct request *req, const struct response *res, int status)
 		.path = req->log_path,
 		.status = status,
 		.bytes = res->body_bytes,
-		.us = clock_monotonic_us() - req->start_us,
+		.us = us,
 		.words = status >= 499 ? err_words() : NULL,
 	};
 
@@ -173,6 +192,8 @@ route_run(const struct route *routes, struct request *req, struct response *res,
     const struct request_source *source)
 {
 	enum err cause, err;
+	int64_t us;
+	int status;
 	bool whole;
 
 	err_clear();
@@ -185,7 +206,10 @@ route_run(const struct route *routes, struct request *req, struct response *res,
 	if (err != OK && err != ERR_GONE)
 		err = problem_send(req, res, cause, NULL, NULL);
 	whole = err == OK && response_end(res);
-	write_log(req, res, whole ? res->status : cut_status(cause));
+	us = clock_monotonic_us() - req->start_us;
+	status = whole ? res->status : cut_status(cause);
+	write_log(req, res, status, us);
+	count(req, status, us);
 	log_trace(NULL);
 	return whole;
 }

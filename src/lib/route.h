@@ -10,7 +10,7 @@
  * segment wins over a captured one if it comes first in the table.  HEAD is answered wherever
  * there is GET, OPTIONS everywhere; a known path with another method is 405 with Allow.  A handler
  * either makes its answer and returns OK, or returns what went wrong and route makes the problem of
- * it; every request ends in one line of the log.
+ * it; every request ends in one line of the log and counts in the metrics.
  *
  * The table must stay; any thread.
  */

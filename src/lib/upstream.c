@@ -11,6 +11,7 @@
 
 #include "lib/clock.h"
 #include "lib/log.h"
+#include "lib/metrics.h"
 #include "lib/pool.h"
 
 #define CONNECT_TIMEOUT_MS 500L
@@ -25,12 +26,14 @@
 #define TRACE_FIELD "traceparent: "
 #define TRACE_FIELD_SIZE 80
 #define URL_ROOM (3 * 8192)
+#define ACCEPT_SIZE 64
 
 struct upstream {
 	const struct upstream_config *config;
 	size_t index; /* where each thread keeps its handle for it */
 	bool any_address; /* the URL names the address itself, so it was meant */
 	char joint; /* before the query: '?' or '&' */
+	char accept_bytes[ACCEPT_SIZE];
 
 	pthread_mutex_t lock; /* of all below */
 	bool open, probing;
@@ -64,8 +67,6 @@ struct lane {
 static pthread_key_t lane_key;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static size_t next_index;
-
-static char accept_bytes[] = "Accept: application/json";
 
 static const char *const outcome_names[UPSTREAM_OUTCOMES] = {
 	[UPSTREAM_ANSWERED] = "answered",
@@ -257,7 +258,7 @@ handle_open(struct upstream *up)
 	if (handle == NULL)
 		return NULL;
 	handle->upstream = up;
-	handle->accept_field = (struct curl_slist){ accept_bytes, &handle->trace_field };
+	handle->accept_field = (struct curl_slist){ up->accept_bytes, &handle->trace_field };
 	handle->trace_field = (struct curl_slist){ handle->trace_bytes, NULL };
 	handle->easy = curl_easy_init();
 	if (handle->easy != NULL && set_options(handle))
@@ -549,14 +550,28 @@ count_failure(struct upstream *up, const struct upstream_call *call, int64_t now
 	}
 }
 
+static void
+count_call(const struct upstream_call *call, bool asked)
+{
+	struct metrics_labels labels = { .first = call->upstream->config->name };
+
+	if (asked)
+		metrics_observe(METRIC_UPSTREAM_US, labels, call->us);
+	labels.second = upstream_outcome_name(call->outcome);
+	metrics_count(METRIC_UPSTREAM_CALLS, labels, 1);
+}
+
 void
 upstream_settle(struct upstream_call *call, enum upstream_outcome verdict)
 {
 	struct upstream *up = call->upstream;
+	bool asked = call->outcome != UPSTREAM_CIRCUIT_OPEN && call->outcome != UPSTREAM_OVERLOADED;
 
-	if (call->outcome == UPSTREAM_CIRCUIT_OPEN || call->outcome == UPSTREAM_OVERLOADED)
+	if (asked)
+		call->outcome = call->because = verdict;
+	count_call(call, asked);
+	if (!asked)
 		return;
-	call->outcome = call->because = verdict;
 	(void)pthread_mutex_lock(&up->lock);
 	up->in_flight--;
 	if (call->probe)
@@ -609,6 +624,8 @@ upstream_open(const struct upstream_config *config, struct upstream **out)
 		return fail(ERR_BUSY, "no memory for an upstream");
 	up->config = config;
 	up->pause_us = config->circuit_pause_us;
+	(void)snprintf(up->accept_bytes, sizeof(up->accept_bytes), "Accept: %s",
+	    config->accept != NULL ? config->accept : "application/json");
 	up->index = next_index++;
 	(void)pthread_mutex_init(&up->lock, NULL);
 	if ((err = check_url(up)) != OK) {

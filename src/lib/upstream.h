@@ -8,7 +8,7 @@
  * one upstream that hangs cannot take every thread.
  *
  * The caller judges an answer: upstream_ask() reports what HTTP can know, upstream_settle() takes
- * the final verdict, after which the circuit has heard of it.  Every call must be settled.
+ * the final verdict, after which circuit and metrics have heard of it.  Every call must be settled.
  *
  * upstream_open() once, before threads; calls from any thread; the body of a call is lent until the
  * same thread asks again.  A response has at most 64 KiB; redirects are not followed; the only
@@ -49,6 +49,7 @@ struct upstream_config {
 	const char
 	    *ca_file; /* of https: trust these authorities instead of the system's; or NULL */
 	const char *socket; /* path of a Unix socket to reach it by; NULL for TCP */
+	const char *accept; /* the type that is wanted; NULL is application/json */
 	unsigned max_in_flight;
 	size_t body_max; /* bytes of a response; 0 is UPSTREAM_BODY_MAX */
 	bool private_network; /* a name may resolve to a private or loopback address */

@@ -12,6 +12,8 @@ from harness import Case, REQUEST_MEMBERS, caredesk, routes, wait_for
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 
 PROGRAMS = ("coalesce", "events", "health", "report")
+# What a target answers with, by how it begins; JSON else.
+TYPES = {"/problems": "text/html", "/metrics": "text/plain; version=0.0.4; charset=utf-8"}
 METHODS = ("GET", "POST", "PUT", "DELETE")  # those that routes may have
 
 # A target for each route of the programs, by its template.
@@ -29,8 +31,18 @@ EXAMPLES = {
     "/healthz/health": "/healthz/health",
     "/healthz/report": "/healthz/report",
     "/healthz": "/healthz",
+    "/metrics/coalesce": "/metrics/coalesce",
+    "/metrics/events": "/metrics/events",
+    "/metrics/health": "/metrics/health",
+    "/metrics/report": "/metrics/report",
+    "/metrics": "/metrics",
 }
 OWN = ["/ping", "/problems/not-found"]  # nginx's
+
+
+def kind_of(target):
+    return next((TYPES[prefix] for prefix in TYPES if target.startswith(prefix)),
+                "application/json")
 
 
 def problem_names():
@@ -86,8 +98,7 @@ class Methods(Case):
                 reply = self.get(target)
                 self.assertEqual(reply.status, 200, reply)
                 self.assertCommon(reply)
-                kind = "text/html" if target.startswith("/problems") else "application/json"
-                self.assertEqual(reply.field("Content-Type"), kind)
+                self.assertEqual(reply.field("Content-Type"), kind_of(target))
 
     def test_head_is_a_get_without_the_body(self):
         for target in self.targets():
@@ -96,10 +107,12 @@ class Methods(Case):
                 get, head = self.get(target), self.ask(target, "HEAD")
                 self.assertEqual((head.status, head.body), (200, b""))
                 self.assertCommon(head)
-                names = [{name for name, _ in reply.fields if name != "Cache-Status"}
-                         for reply in (get, head)]
+                grows = target.startswith(("/healthz", "/metrics"))
+                apart = {"Cache-Status"} | ({"Content-Length", "Transfer-Encoding"} if grows
+                                            else set())
+                names = [{name for name, _ in reply.fields} - apart for reply in (get, head)]
                 self.assertEqual(*names)
-                if not target.startswith("/healthz"):
+                if not grows:
                     self.assertEqual(head.field("Content-Length"), str(len(get.body)))
 
     def test_nothing_follows_the_answer_to_a_head(self):
@@ -163,7 +176,7 @@ class Methods(Case):
 
     def test_an_unknown_address_is_404_for_every_method(self):
         for target in ("/", "/nope", "/pingx", "/ping/x", "/healthz/nope", "/healthz/coalesce/x",
-                       "/healthzz", "/api", "/api/", "/api/coalescence/", "/stats/x",
+                       "/healthzz", "/metrics/nope", "/metrics/events/x", "/metricsx", "/api", "/api/", "/api/coalescence/", "/stats/x",
                        "/api/coalescence/default/x?member_id=1", "/.change/events",
                        "/problems", "/problems/", "/docs/nope", "/.problem/404", "/.problem/200",
                        "/favicon.ico", "/nginx.conf", "/run/lock", "/PING", "/event", "/eventsx",
@@ -174,13 +187,13 @@ class Methods(Case):
                 with self.subTest(target=target, method=method):
                     self.assertProblem(self.ask(target, method), 404, "not-found")
 
-    def test_accept_is_obeyed_where_there_is_json(self):
+    def test_accept_is_obeyed_where_a_program_answers(self):
         for target in self.targets():
             if target in OWN:
                 continue
             with self.subTest(target):
                 self.assertProblem(self.get(target, Accept="text/html"), 406, "not-acceptable")
-                for accept in ("*/*", "application/json", "text/html, */*;q=0.5"):
+                for accept in ("*/*", kind_of(target), "text/html, */*;q=0.5"):
                     self.assertEqual(self.get(target, Accept=accept).status, 200)
 
 
