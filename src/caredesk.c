@@ -133,6 +133,8 @@ static const struct command {
 	    "put a backup in the place of the databases, which are kept" },
 	{ "load", "N", "", caredesk_load,
 	    "send N requests to the service, and show what it counted and how long they took" },
+	{ "rotate-log", NULL, "z", caredesk_rotate,
+	    "rename the access log if it is large, and remove old ones that are counted" },
 	{ "problems", NULL, "", print_problems, "print the page of all problems (Markdown)" },
 	{ "version", NULL, "", print_version, "print the version" },
 	{ "help", NULL, "", print_help, "print this" },
@@ -154,6 +156,8 @@ static const struct {
 	{ 'n', "caregivers", "N", "demo: how many; 1,000 if not given" },
 	{ 'r', "repair", NULL, "recount: put right what differs" },
 	{ 'k', "retry", "KEY", "import: that of an attempt before, so that nothing is done twice" },
+	{ 'z', "size", "MIB",
+	    "rotate-log: if the log has so much; 0 is always; else as the configuration says" },
 	{ 'v', "version", NULL, "print the version" },
 	{ 'h', "help", NULL, "print this, or what one command takes" },
 };
@@ -213,11 +217,12 @@ print_help(const struct caredesk_options *options)
 /* --- The command line. */
 
 static enum err
-read_number(const char *name, const char *text, int64_t max, int64_t *value)
+read_number(const char *name, const char *text, int64_t min, int64_t max, int64_t *value)
 {
-	if (text_uint(text, strlen(text), value) && *value >= 1 && *value <= max)
+	if (text_uint(text, strlen(text), value) && *value >= min && *value <= max)
 		return OK;
-	return fail(ERR_INPUT, "--%s must be a whole number of 1..%lld", name, (long long)max);
+	return fail(ERR_INPUT, "--%s must be a whole number of %lld..%lld", name, (long long)min,
+	    (long long)max);
 }
 
 /* What a letter says.  Each is remembered in GIVEN, which has room for one more. */
@@ -237,12 +242,15 @@ take_option(char letter, char *given, struct caredesk_options *options)
 		options->conf.data = optarg;
 		return OK;
 	case 'e':
-		return read_number("events", optarg, DEMO_EVENTS_MAX, &options->events);
+		return read_number("events", optarg, 1, DEMO_EVENTS_MAX, &options->events);
 	case 'n':
-		return read_number("caregivers", optarg, DEMO_CAREGIVERS_MAX, &options->caregivers);
+		return read_number(
+		    "caregivers", optarg, 1, DEMO_CAREGIVERS_MAX, &options->caregivers);
 	case 'k':
 		options->retry = optarg;
 		return OK;
+	case 'z':
+		return read_number("size", optarg, 0, LOG_MIB_MAX, &options->size_mib);
 	case 'r':
 		options->repair = true;
 		return OK;
@@ -326,7 +334,7 @@ run_command(const struct command *command, const struct caredesk_options *option
 int
 main(int argc, char **argv)
 {
-	struct caredesk_options options = { .events = 100000, .caregivers = 1000 };
+	struct caredesk_options options = { .events = 100000, .caregivers = 1000, .size_mib = -1 };
 	const struct command *command = NULL;
 	char given[GIVEN_SIZE];
 	enum err err;

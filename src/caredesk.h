@@ -9,6 +9,7 @@
  *	caredesk_demo.c      events out of nothing
  *	caredesk_backup.c    backup, restore
  *	caredesk_load.c      requests to the service, and what it counted
+ *	caredesk_rotate.c    another name for the access log; old ones removed
  *	caredesk_progress.c  how far a command is
  */
 #ifndef CAREDESK_CAREDESK_H
@@ -24,12 +25,14 @@
 
 #define DEMO_EVENTS_MAX 100000000
 #define DEMO_CAREGIVERS_MAX 1000000
+#define LOG_MIB_MAX (1024 * 1024)
 
 /* What a subcommand is given. */
 struct caredesk_options {
 	struct conf_options conf;
 	const char *argument; /* NULL for those that take none */
 	int64_t events, caregivers;
+	int64_t size_mib; /* -1 where not given */
 	const char *retry; /* NULL where not given */
 	bool repair;
 };
@@ -62,6 +65,7 @@ enum err caredesk_demo(const struct caredesk_options *options) MUST_CHECK;
 enum err caredesk_load(const struct caredesk_options *options) MUST_CHECK;
 enum err caredesk_backup(const struct caredesk_options *options) MUST_CHECK;
 enum err caredesk_restore(const struct caredesk_options *options) MUST_CHECK;
+enum err caredesk_rotate(const struct caredesk_options *options) MUST_CHECK;
 
 /* Who does what these commands do, for the audit. */
 #define OPERATOR "operator"

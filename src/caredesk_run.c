@@ -3,7 +3,8 @@
  *
  *	caredesk run ─┬─ multiwatch ─ coalesce
  *	              ├─ multiwatch ─ health
- *	              └─ nginx ─ nginx workers
+ *	              ├─ nginx ─ nginx workers
+ *	              └─ caredesk rotate-log, when the access log is too large
  *
  * spawn-fcgi has bound each socket and become multiwatch, so that it outlives a program that dies.
  *
@@ -31,6 +32,7 @@
 
 #include "caredesk.h"
 #include "lib/clock.h"
+#include "lib/counts.h"
 #include "lib/log.h"
 #include "lib/programs.h"
 #include "lib/upstream.h"
@@ -41,8 +43,11 @@
 #define ASK_WITHIN_US (CLOCK_SECOND_US / 2)
 #define STOP_WITHIN_US (18 * CLOCK_SECOND_US / 10)
 #define NGINX_FIRST_US (11 * CLOCK_SECOND_US / 10) /* the programs' stop begins after it */
-#define CHILDREN (PROGRAM_COUNT + 1)
+#define CHILDREN (PROGRAM_COUNT + 2)
 #define NGINX PROGRAM_COUNT
+#define ROTATE (PROGRAM_COUNT + 1) /* a command of ours, now and then */
+#define LOOK_EVERY_US (60 * CLOCK_SECOND_US) /* at the size of the access log */
+#define MIB INT64_C(1048576)
 #define RESTART_PAUSE_US (CLOCK_SECOND_US / 10)
 #define HEALTH_MAX (1024 * 1024)
 #define LINE_MAX_BYTES 4096 /* nginx cuts its own at 2048 */
@@ -68,8 +73,9 @@ struct house {
 	char program_dir[PATH_MAX];
 	struct child children[CHILDREN];
 	bool ready;
+	int64_t look_us; /* when the log is looked at next */
 	int lock_fd, signal_fd;
-	int said_fds[2]; /* a pipe: what nginx and multiwatch say on standard error */
+	int said_fds[2]; /* a pipe: what the children say, but for the programs */
 	size_t line_used;
 	char line[LINE_MAX_BYTES];
 	char nginx_error[LINE_MAX_BYTES]; /* its last line of level emerg */
@@ -264,6 +270,7 @@ become(char *const *argv, int said_fd, pid_t parent)
 		_exit(EXIT_FAILURE); /* it died before that could tell us */
 	(void)dup2(nothing, STDIN_FILENO);
 	(void)dup2(STDERR_FILENO, LOG_FD);
+	(void)dup2(said, STDOUT_FILENO);
 	(void)dup2(said, STDERR_FILENO);
 	(void)execvp(argv[0], argv);
 	(void)dup2(LOG_FD, STDERR_FILENO);
@@ -320,6 +327,55 @@ start_nginx(struct house *house)
 	return start(house, NGINX, "nginx", argv);
 }
 
+/* Where the log is too large, or has lost its name in a rotation that was killed. */
+static bool
+log_is_due(const struct house *house)
+{
+	struct stat st;
+
+	if (stat(COUNTS_LOG_FOLDER "/" COUNTS_LOG, &st) != 0)
+		return errno == ENOENT;
+	return st.st_size >= house->conf->log.rotate_mib * MIB;
+}
+
+/* That it fails is said, and stops nothing. */
+static void
+look_at_log(struct house *house)
+{
+	char *argv[] = { "/proc/self/exe", "rotate-log", "--data", ".", "--listen",
+		(char *)(uintptr_t)house->conf->listen, "--config", house->config_file, NULL };
+	int64_t now_us = clock_monotonic_us();
+
+	if (house->conf->log.rotate_mib == 0 || now_us < house->look_us ||
+	    house->children[ROTATE].pid != 0)
+		return;
+	house->look_us = now_us + LOOK_EVERY_US;
+	if (log_is_due(house) && start(house, ROTATE, "rotate-log", argv) != OK)
+		log_event(LOG_ERROR, "rotate", "%s", err_words());
+}
+
+/* Who says a line is known by its beginning; else it is multiwatch. */
+static const struct {
+	const char *prefix, *event;
+	enum log_level level;
+} sayings[] = {
+	{ "rotated to ", "rotate", LOG_INFO },
+	{ "nginx has opened ", "rotate", LOG_INFO },
+	{ "removed ", "rotate", LOG_INFO },
+	{ "caredesk: ", "rotate", LOG_WARNING },
+};
+
+static bool
+relay_saying(const char *line)
+{
+	for (size_t i = 0; i < sizeof(sayings) / sizeof(sayings[0]); i++)
+		if (strncmp(line, sayings[i].prefix, strlen(sayings[i].prefix)) == 0) {
+			log_event(sayings[i].level, sayings[i].event, "%s", line);
+			return true;
+		}
+	return false;
+}
+
 /* nginx quotes what the client sent: its address, request line, host and referrer behind "client:",
  * and here and there a path.  All of that goes, since none of it may be in a log. */
 static void
@@ -330,6 +386,8 @@ relay_line(struct house *house, char *line)
 	bool nginx = line[0] >= '0' && line[0] <= '9'; /* begins with the date */
 	char *client = strstr(line, ", client: ");
 
+	if (relay_saying(line))
+		return;
 	if (client != NULL)
 		*client = '\0';
 	line[strcspn(line, "?#")] = '\0';
@@ -387,6 +445,9 @@ reap(struct house *house)
 			(void)kill(-pid, SIGKILL);
 			while (relay(house))
 				;
+			if (i == ROTATE && status != 0 && status != SIGTERM)
+				log_event(LOG_ERROR, "rotate",
+				    "the access log was not rotated, as said before");
 			if (err == OK && (i == NGINX || !house->ready))
 				err = fail(ERR_INTERNAL, "%s has ended by itself (%s %d)%s%s",
 				    house->children[i].name,
@@ -520,6 +581,8 @@ stop_all(struct house *house)
 
 	if (house->children[NGINX].pid != 0)
 		(void)kill(house->children[NGINX].pid, SIGQUIT);
+	if (house->children[ROTATE].pid != 0)
+		(void)kill(house->children[ROTATE].pid, SIGTERM);
 	while (any_alive(house) && now_us - begin_us < STOP_WITHIN_US) {
 		if (!told &&
 		    (house->children[NGINX].pid == 0 || now_us - begin_us > NGINX_FIRST_US)) {
@@ -587,6 +650,19 @@ prepare(struct house *house)
 	return open_signals(house);
 }
 
+/* For how long nothing is due: milliseconds, or -1 for ever. */
+static int
+quiet_ms(const struct house *house, bool missing)
+{
+	int64_t left_us = house->look_us - clock_monotonic_us();
+
+	if (missing)
+		return ASK_EVERY_MS;
+	if (house->conf->log.rotate_mib == 0)
+		return -1;
+	return left_us > 0 ? (int)(left_us / CLOCK_MS_US) + 1 : ASK_EVERY_MS;
+}
+
 /* Until told to stop.  A program whose watcher has given it up is tried again after a pause. */
 static enum err
 stay(struct house *house, bool *stop)
@@ -602,8 +678,9 @@ stay(struct house *house, bool *stop)
 				err = start_program(house, i);
 			missing |= house->children[i].pid == 0;
 		}
+		look_at_log(house);
 		if (err == OK)
-			err = watch(house, missing ? ASK_EVERY_MS : -1, stop);
+			err = watch(house, quiet_ms(house, missing), stop);
 	}
 	return err;
 }

@@ -16,9 +16,6 @@
 #include "lib/request.h"
 #include "lib/response.h"
 
-#define STATS_LOG_FOLDER "log"
-#define STATS_LOG "access.log"
-
 /* What the whole program shares. */
 struct stats {
 	struct commit *commit;

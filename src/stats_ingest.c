@@ -28,7 +28,6 @@
 #include "lib/pool.h"
 
 #define READ_BYTES (512 * 1024)
-#define HEAD_MAX 4096 /* bytes of a first line that tell it from others */
 #define SOURCES_MAX 256
 #define ROWS_MAX (192 * 1024) /* of a batch; with 16 MiB of paths, about 32 MiB in all */
 #define PATHS_BYTES_MAX (16 * 1024 * 1024)
@@ -80,23 +79,9 @@ static struct {
 static enum err
 read_head(struct source *source, bool *is_whole)
 {
-	char head[HEAD_MAX];
-	ssize_t n = pread(source->fd, head, sizeof(head), 0);
-	const char *end = n > 0 ? memchr(head, '\n', (size_t)n) : NULL;
-	struct digest digest;
-	struct hit hit;
+	enum err err = counts_head(source->fd, &source->log, &source->begun_s, is_whole);
 
-	if (n < 0)
-		return fail(ERR_BUSY, "%s: %m", source->name);
-	*is_whole = end != NULL || n == HEAD_MAX;
-	if (!*is_whole)
-		return OK;
-	n = end != NULL ? end - head : n;
-	source->begun_s = hit_parse(head, (size_t)n, &hit) ? hit.at_s : 0;
-	digest_begin(&digest);
-	digest_add(&digest, head, (size_t)n);
-	digest_end(&digest, source->log.head);
-	return OK;
+	return err == OK ? OK : fail(err, "%s: %s", source->name, err_words());
 }
 
 /* Looks for the file by its first line, once it has one. */
@@ -139,7 +124,7 @@ static bool
 is_done(const struct source *source, const struct stat *st)
 {
 	return source->is_known && source->log.position == st->st_size &&
-	    strcmp(source->name, STATS_LOG) != 0 &&
+	    strcmp(source->name, COUNTS_LOG) != 0 &&
 	    st->st_mtime < clock_now_us() / CLOCK_SECOND_US - DRAINED_US / CLOCK_SECOND_US;
 }
 
@@ -151,8 +136,10 @@ add_source(int folder, const char *name)
 	int fd = openat(folder, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
 	enum err err;
 
+	if (fd < 0 && (errno == ENOENT || errno == ELOOP)) /* gone, or a link: no file of nginx's */
+		return OK;
 	if (fd < 0)
-		return errno == ENOENT ? OK : fail(ERR_BUSY, STATS_LOG_FOLDER "/%s: %m", name);
+		return fail(ERR_BUSY, COUNTS_LOG_FOLDER "/%s: %m", name);
 	/* More than that at once wait for the first ones to be done. */
 	ingest.look_again |= ingest.source_count == SOURCES_MAX;
 	if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode) || ingest.source_count == SOURCES_MAX ||
@@ -171,14 +158,10 @@ add_source(int folder, const char *name)
 	return err;
 }
 
-/* The log and what it was renamed to, such as access.log.1; not what was compressed. */
 static bool
 is_log(const char *name)
 {
-	size_t n = strlen(name);
-
-	return strncmp(name, STATS_LOG, strlen(STATS_LOG)) == 0 &&
-	    n < sizeof(ingest.sources[0].name) && !(n > 3 && strcmp(name + n - 3, ".gz") == 0);
+	return counts_is_log(name) && strlen(name) < sizeof(ingest.sources[0].name);
 }
 
 static int
@@ -194,13 +177,13 @@ order_sources(const void *a, const void *b)
 static enum err
 find_files(void)
 {
-	DIR *folder = opendir(STATS_LOG_FOLDER);
+	DIR *folder = opendir(COUNTS_LOG_FOLDER);
 	const struct dirent *entry;
 	enum err err = OK;
 
 	ingest.look_again = false;
 	if (folder == NULL)
-		return fail(ERR_BUSY, STATS_LOG_FOLDER ": %m");
+		return fail(ERR_BUSY, COUNTS_LOG_FOLDER ": %m");
 	while (err == OK && (entry = readdir(folder)) != NULL)
 		if (is_log(entry->d_name))
 			err = add_source(dirfd(folder), entry->d_name);
@@ -225,7 +208,7 @@ log_has_moved(void)
 	const struct source *followed = current();
 	struct stat st;
 
-	if (stat(STATS_LOG_FOLDER "/" STATS_LOG, &st) != 0)
+	if (stat(COUNTS_LOG_FOLDER "/" COUNTS_LOG, &st) != 0)
 		return followed != NULL && !followed->vanished;
 	return followed == NULL || followed->device != st.st_dev || followed->inode != st.st_ino;
 }
@@ -235,7 +218,7 @@ static void
 name_current(void)
 {
 	struct stat st;
-	bool is_there = stat(STATS_LOG_FOLDER "/" STATS_LOG, &st) == 0;
+	bool is_there = stat(COUNTS_LOG_FOLDER "/" COUNTS_LOG, &st) == 0;
 
 	for (size_t i = 0; i < ingest.source_count; i++) {
 		struct source *source = &ingest.sources[i];
@@ -539,7 +522,7 @@ ingest_open(struct commit *commit, struct db_readers *readers)
 	ingest.notify_fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
 	/* Without it the log is looked at every IDLE_MS. */
 	if (ingest.notify_fd < 0 ||
-	    inotify_add_watch(ingest.notify_fd, STATS_LOG_FOLDER,
+	    inotify_add_watch(ingest.notify_fd, COUNTS_LOG_FOLDER,
 		IN_MODIFY | IN_CREATE | IN_MOVED_TO | IN_MOVED_FROM | IN_DELETE) < 0)
 		log_event(LOG_WARNING, "ingest", "the log is looked at every %d ms: %m", IDLE_MS);
 	if (ingest.buffer == NULL || ingest.wake_fd < 0)

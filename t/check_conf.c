@@ -49,6 +49,8 @@ check_defaults(const struct conf *conf)
 	ck_assert_int_eq(conf->coalesce.circuit_failures, 5);
 	ck_assert_int_eq(conf->coalesce.circuit_pause_ms, 1000);
 	ck_assert_int_eq(conf->events.entry_window_hours, 0);
+	ck_assert_int_eq(conf->log.rotate_mib, 64);
+	ck_assert_int_eq(conf->log.keep, 4);
 }
 
 START_TEST(an_empty_file_gives_the_defaults_and_demo_upstreams)
@@ -130,7 +132,10 @@ static const char full[] = "# Every key, none at its default.\n"
 			   "      copay_at_most: remaining_oop_max\n"
 			   "    - {name: mixed, oop_max: max, remaining_oop_max: min, copay: avg}\n"
 			   "events:\n"
-			   "  entry_window_hours: 168\n";
+			   "  entry_window_hours: 168\n"
+			   "log:\n"
+			   "  rotate_mib: 7\n"
+			   "  keep: 0\n";
 
 START_TEST(every_key_is_read)
 {
@@ -160,6 +165,8 @@ START_TEST(every_key_is_read)
 	ck_assert_int_eq(up[1].max_in_flight, 400);
 	ck_assert(!up[1].private_network);
 	ck_assert_int_eq(conf->events.entry_window_hours, 168);
+	ck_assert_int_eq(conf->log.rotate_mib, 7);
+	ck_assert_int_eq(conf->log.keep, 0);
 	conf_close(conf);
 }
 END_TEST
@@ -262,6 +269,9 @@ static const struct {
 	    "f.yaml:1: entry_window_hours must be a whole number of 0..876000" },
 	{ "events:\n  entry_window_hours: 876001\n",
 	    "f.yaml:2: entry_window_hours must be a whole number of 0..876000" },
+	{ "log: {rotate_mib: 1048577}\n",
+	    "f.yaml:1: rotate_mib must be a whole number of 0..1048576" },
+	{ "log: {keep: 1001}\n", "f.yaml:1: keep must be a whole number of 0..1000" },
 	{ "events: {entry_window_hours: 1.5}\n",
 	    "f.yaml:1: entry_window_hours must be a whole number of 0..876000" },
 	{ "events: {entry_window_hours: 7d}\n",
@@ -737,6 +747,9 @@ START_TEST(every_key_is_described)
 		"events:                                # ",
 		"  entry_window_hours:  0               # ",
 		"(0..876000)",
+		"log:                                   # ",
+		"  rotate_mib:          64              # ",
+		"  keep:                4               # ",
 		": oop_max, remaining_oop_max, copay\n",
 	};
 	char *text;

@@ -117,6 +117,76 @@ START_TEST(a_log_is_known_again_by_its_first_line)
 }
 END_TEST
 
+#define FIRST \
+	"{\"time\":\"2026-11-21T04:18:58+00:00\"," \
+	"\"trace_id\":\"0af7651916cd43dd8448eb211c80319c\"," \
+	"\"method\":\"GET\",\"path\":\"/a\",\"status\":200,\"bytes\":17,\"seconds\":0.004," \
+	"\"cache\":\"\"}"
+
+/* What is known of a file with this text; the file's head is in LOG. */
+static bool
+head_of(const char *text, struct counts_log *log, int64_t *begun_s)
+{
+	FILE *file = tmpfile();
+	bool is_whole;
+
+	ck_assert_ptr_nonnull(file);
+	ck_assert_int_ge(fputs(text, file), 0);
+	ck_assert_int_eq(fflush(file), 0);
+	ck_assert_int_eq(counts_head(fileno(file), log, begun_s, &is_whole), OK);
+	(void)fclose(file);
+	return is_whole;
+}
+
+START_TEST(the_head_of_a_log_is_its_first_line_once_that_has_an_end)
+{
+	struct counts_log first, again, other;
+	static char longest[5000];
+	int64_t begun_s = -1;
+
+	ck_assert(!head_of("", &first, &begun_s));
+	ck_assert(!head_of(FIRST, &first, &begun_s));
+	ck_assert_int_eq(begun_s, -1);
+	ck_assert(head_of(FIRST "\n", &first, &begun_s));
+	ck_assert_int_eq(begun_s, 1795234738);
+	ck_assert(head_of(FIRST "\nmore", &again, &begun_s));
+	ck_assert_mem_eq(first.head, again.head, sizeof(first.head));
+	ck_assert(head_of("\n" FIRST "\n", &other, &begun_s));
+	ck_assert_int_eq(begun_s, 0);
+	ck_assert_mem_ne(first.head, other.head, sizeof(first.head));
+	/* Of a line that long the beginning tells enough. */
+	memset(longest, 'x', sizeof(longest) - 1);
+	ck_assert(head_of(longest, &first, &begun_s));
+	longest[4500] = '\n';
+	ck_assert(head_of(longest, &again, &begun_s));
+	ck_assert_mem_eq(first.head, again.head, sizeof(first.head));
+}
+END_TEST
+
+START_TEST(a_log_has_its_name_or_one_that_begins_with_it)
+{
+	static const struct {
+		const char *name;
+		bool is_log;
+	} rows[] = {
+		{ "access.log", true },
+		{ "access.log.1", true },
+		{ "access.log.20261121T041858Z-2", true },
+		{ "access.log-20261121", true },
+		{ "access.log.gz", false },
+		{ "access.log.1.gz", false },
+		{ "access.log.gz.1", true },
+		{ "access.lo", false },
+		{ "error.log", false },
+		{ "", false },
+		{ ".gz", false },
+	};
+
+	for (size_t i = 0; i < COUNT(rows); i++)
+		ck_assert_msg(counts_is_log(rows[i].name) == rows[i].is_log, "%s", rows[i].name);
+}
+END_TEST
+
 START_TEST(damaged_lines_are_kept_aside_the_last_thousand_of_them)
 {
 	static struct counts_damaged damaged[100];
@@ -217,5 +287,7 @@ END_TEST
 
 CHECK_MAIN(counts,
     { a_batch_adds_to_what_is_there_and_moves_the_log, a_log_is_known_again_by_its_first_line,
+	the_head_of_a_log_is_its_first_line_once_that_has_an_end,
+	a_log_has_its_name_or_one_that_begins_with_it,
 	damaged_lines_are_kept_aside_the_last_thousand_of_them, all_totals_agree,
 	any_mixture_of_known_and_new_paths_adds_up })

@@ -104,6 +104,14 @@ static const struct key stats_keys[] = {
 	{ 0 },
 };
 
+static const struct key log_keys[] = {
+	{ "rotate_mib", KIND_NUMBER, false, AT(conf, log.rotate_mib), .max = 1024 * 1024,
+	    .number = 64, .help = "renamed once it has so many MiB; 0 is not by itself" },
+	{ "keep", KIND_NUMBER, false, AT(conf, log.keep), .max = 1000, .number = 4,
+	    .help = "renamed ones that are kept; of older ones, those that are not counted yet" },
+	{ 0 },
+};
+
 static const struct key top_keys[] = {
 	{ "listen", KIND_TEXT, false, AT(conf, listen), .min = 3, .max = CONF_HOST_MAX,
 	    .text = "127.0.0.1:8080",
@@ -116,6 +124,7 @@ static const struct key top_keys[] = {
 	{ "coalesce", KIND_GROUP, .keys = coalesce_keys, .help = "asking insurers" },
 	{ "events", KIND_GROUP, .keys = events_keys, .help = "registering events" },
 	{ "stats", KIND_GROUP, .keys = stats_keys, .help = "counting requests" },
+	{ "log", KIND_GROUP, .keys = log_keys, .help = "nginx's access log" },
 	{ 0 },
 };
 

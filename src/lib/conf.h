@@ -82,6 +82,11 @@ struct conf {
 		int64_t settle_ms; /* from an answer to its line in the access log, at most */
 	} stats;
 
+	struct {
+		int64_t rotate_mib; /* of the access log; 0: not by itself */
+		int64_t keep; /* old ones */
+	} log;
+
 	/* conf.c only */
 	void *document;
 	char demo_urls[CONF_DEMOS][64];

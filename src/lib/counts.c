@@ -1,12 +1,48 @@
 #include "lib/counts.h"
 
+#include <string.h>
+#include <unistd.h>
+
 #include "lib/clock.h"
+#include "lib/hit.h"
 #include "sql.h"
 
 #define APPLICATION_ID 0x63647374 /* "cdst" */
+#define HEAD_MAX 4096 /* bytes of a first line that tell it from others */
 
 /* The list of all paths by their counts is sorted whenever it is asked for. */
 const struct db_schema counts_schema = { "stats", APPLICATION_ID, sql_stats_schema, true };
+
+enum err
+counts_head(int fd, struct counts_log *log, int64_t *begun_s, bool *is_whole)
+{
+	char head[HEAD_MAX];
+	ssize_t n = pread(fd, head, sizeof(head), 0);
+	const char *end = n > 0 ? memchr(head, '\n', (size_t)n) : NULL;
+	struct digest digest;
+	struct hit hit;
+
+	if (n < 0)
+		return fail(ERR_BUSY, "its first line: %m");
+	*is_whole = end != NULL || n == HEAD_MAX;
+	if (!*is_whole)
+		return OK;
+	n = end != NULL ? end - head : n;
+	*begun_s = hit_parse(head, (size_t)n, &hit) ? hit.at_s : 0;
+	digest_begin(&digest);
+	digest_add(&digest, head, (size_t)n);
+	digest_end(&digest, log->head);
+	return OK;
+}
+
+bool
+counts_is_log(const char *name)
+{
+	size_t n = strlen(name);
+
+	return strncmp(name, COUNTS_LOG, strlen(COUNTS_LOG)) == 0 &&
+	    !(n > 3 && strcmp(name + n - 3, ".gz") == 0);
+}
 
 enum err
 counts_find(struct db *db, struct counts_log *log)

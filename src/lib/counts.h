@@ -8,6 +8,9 @@
 #ifndef CAREDESK_COUNTS_H
 #define CAREDESK_COUNTS_H
 
+#include <stdbool.h>
+#include <stdint.h>
+
 #include "lib/commit.h"
 #include "lib/db.h"
 #include "lib/digest.h"
@@ -15,6 +18,8 @@
 #include "lib/tally.h"
 
 #define COUNTS_FILE "db/stats.db"
+#define COUNTS_LOG_FOLDER "log"
+#define COUNTS_LOG "access.log"
 #define COUNTS_LINE_MAX 1000 /* bytes kept of a damaged line */
 #define COUNTS_DAMAGED_MAX 1000 /* such lines that are kept */
 
@@ -41,6 +46,15 @@ struct counts_batch {
 	const struct counts_damaged *damaged; /* the first DAMAGED_KEPT of them */
 	size_t damaged_kept;
 };
+
+/* The head of the log that FD is, and when its first line was written (0 where that is none of
+ * nginx's).  *IS_WHOLE is false as long as that line has no end, and nothing else is set. */
+enum err counts_head(int fd, struct counts_log *log, int64_t *begun_s, bool *is_whole) MUST_CHECK;
+
+/* Whether NAME is the log, or what it was renamed to, such as access.log.1; not what was
+ * compressed.
+ */
+bool counts_is_log(const char *name);
 
 /* The id and the position of the log that begins with its head; id 0 where it is new. */
 enum err counts_find(struct db *db, struct counts_log *log) MUST_CHECK;

@@ -127,7 +127,7 @@ class Words(DataCase):
     def test_every_command_tells_what_it_takes(self):
         for name, words in (("migrate", []), ("recount", ["--repair"]), ("import", ["FILE"]),
                             ("demo", ["--events N", "--caregivers N"]), ("backup", ["DIR"]),
-                            ("restore", ["DIR"])):
+                            ("restore", ["DIR"]), ("rotate-log", ["--size MIB"])):
             with self.subTest(name):
                 done = harness.caredesk(name, "--help")
                 self.assertEqual((done.returncode, done.stderr), (0, ""))
