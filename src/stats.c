@@ -34,7 +34,7 @@ struct stats stats;
 struct question {
 	char from[PREFIX_MAX], to[PREFIX_MAX]; /* the prefix, and what is behind it */
 	size_t from_n, to_n; /* TO_N 0: no bound */
-	bool has_period;
+	bool has_period, has_from;
 	int64_t first_hour, end_hour;
 	int64_t limit; /* -1: all */
 	bool has_cursor, is_csv;
@@ -56,13 +56,13 @@ read_hour(const struct request *req, const char *name, int64_t *hour, bool *foun
 static void
 read_period(const struct request *req, struct question *question)
 {
-	bool has_from, has_to;
+	bool has_to;
 
 	question->first_hour = 0;
 	question->end_hour = CLOCK_END_US / HOUR_US;
-	read_hour(req, "from", &question->first_hour, &has_from);
+	read_hour(req, "from", &question->first_hour, &question->has_from);
 	read_hour(req, "to", &question->end_hour, &has_to);
-	question->has_period = has_from || has_to;
+	question->has_period = question->has_from || has_to;
 }
 
 /* The paths that begin with PREFIX are those from it up to the next text that does not. */
@@ -279,6 +279,21 @@ borrow(const struct request *req, struct db **db)
 	return err == OK ? db_begin(*db) : err;
 }
 
+/* Of what is not kept nothing is told, rather than too little; in the snapshot of the answer. */
+static enum err
+check_kept(struct db *db, const struct question *question)
+{
+	char time[CLOCK_TEXT_SIZE];
+	int64_t kept_from;
+	enum err err = counts_kept_from(db, &kept_from);
+
+	if (err != OK || question->first_hour >= kept_from)
+		return err;
+	clock_text(kept_from * HOUR_US, time);
+	(void)fail_field("from", "must be %s or later: hours before it are not kept", time);
+	return err_pending();
+}
+
 static void
 bind_prefix(struct db_query *q, const struct question *question)
 {
@@ -440,8 +455,9 @@ stats_list(struct request *req, struct response *res)
 	request_param_int(req, "limit", 1, LIMIT_MAX, &question.limit, &found);
 	if ((err = err_pending()) != OK || (err = stats_take_in(req->start_us + TAKE_IN_US)) != OK)
 		return err;
-	if ((err = borrow(req, &db)) == OK &&
-	    (err = begin_list(db, &question, cursor_path, &q)) == OK)
+	if ((err = borrow(req, &db)) == OK && question.has_period)
+		err = check_kept(db, &question);
+	if (err == OK && (err = begin_list(db, &question, cursor_path, &q)) == OK)
 		err = question.limit < 0 ? send_all(&q, &question, res)
 					 : send_page(&q, &question, res);
 	db_done(&q);
@@ -596,6 +612,9 @@ stats_hourly(struct request *req, struct response *res)
 	if ((err = err_pending()) != OK || (err = stats_take_in(req->start_us + TAKE_IN_US)) != OK)
 		return err;
 	if ((err = borrow(req, &db)) == OK)
+		err = question.has_from ? check_kept(db, &question)
+					: counts_kept_from(db, &question.first_hour);
+	if (err == OK)
 		err = send_hours(db, by_path ? &path : NULL, &question, res);
 	db_return(stats.readers, db);
 	return err;
@@ -626,6 +645,7 @@ stats_open(const struct conf *conf)
 	if ((err = db_readers_open(COUNTS_FILE, &counts_schema, &stats.readers)) != OK ||
 	    (err = commit_open(COUNTS_FILE, &counts_schema, &stats.commit)) != OK)
 		return err;
+	thin_open(stats.commit, conf->stats.keep_days);
 	return ingest_open(stats.commit, stats.readers);
 }
 

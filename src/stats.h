@@ -1,6 +1,6 @@
 /*
  * stats.h: the program stats, by its parts: stats.c answers what was counted, stats_ingest.c takes
- * in the access log, stats_run.c makes load runs.
+ * in the access log, stats_thin.c removes old hours, stats_run.c makes load runs.
  */
 #ifndef CAREDESK_STATS_H
 #define CAREDESK_STATS_H
@@ -34,6 +34,11 @@ void ingest_close(void);
 
 /* Takes in all that the log holds now.  ERR_BUSY if that cannot be stored, or takes too long. */
 enum err ingest_now(int64_t until_us) MUST_CHECK;
+
+/* Before ingest_open(), whose thread then calls thin_some(): at most once an hour that does
+ * something; true if more is to be done soon. */
+void thin_open(struct commit *commit, int64_t keep_days);
+bool thin_some(void);
 
 /* Bytes of the log that are not taken in. */
 int64_t ingest_lag(void);

@@ -484,7 +484,7 @@ settle_pass(int64_t asked, enum err err)
 static void *
 follow_log(void *ctx)
 {
-	bool failed = false;
+	bool failed = false, more;
 	int64_t asked;
 	enum err err;
 
@@ -498,7 +498,8 @@ follow_log(void *ctx)
 			log_event(LOG_ERROR, "ingest", "%s; it is tried again", err_words());
 		failed = err != OK;
 		settle_pass(asked, err);
-		wait_for_more(failed ? STORE_AGAIN_MS : IDLE_MS);
+		more = !failed && thin_some();
+		wait_for_more(more ? 0 : failed ? STORE_AGAIN_MS : IDLE_MS);
 	}
 	return ctx;
 }

@@ -49,6 +49,7 @@ check_defaults(const struct conf *conf)
 	ck_assert_int_eq(conf->coalesce.circuit_failures, 5);
 	ck_assert_int_eq(conf->coalesce.circuit_pause_ms, 1000);
 	ck_assert_int_eq(conf->events.entry_window_hours, 0);
+	ck_assert_int_eq(conf->stats.keep_days, 0);
 	ck_assert_int_eq(conf->log.rotate_mib, 64);
 	ck_assert_int_eq(conf->log.keep, 4);
 }
@@ -133,6 +134,8 @@ static const char full[] = "# Every key, none at its default.\n"
 			   "    - {name: mixed, oop_max: max, remaining_oop_max: min, copay: avg}\n"
 			   "events:\n"
 			   "  entry_window_hours: 168\n"
+			   "stats:\n"
+			   "  keep_days: 400\n"
 			   "log:\n"
 			   "  rotate_mib: 7\n"
 			   "  keep: 0\n";
@@ -165,6 +168,7 @@ START_TEST(every_key_is_read)
 	ck_assert_int_eq(up[1].max_in_flight, 400);
 	ck_assert(!up[1].private_network);
 	ck_assert_int_eq(conf->events.entry_window_hours, 168);
+	ck_assert_int_eq(conf->stats.keep_days, 400);
 	ck_assert_int_eq(conf->log.rotate_mib, 7);
 	ck_assert_int_eq(conf->log.keep, 0);
 	conf_close(conf);
@@ -271,6 +275,7 @@ static const struct {
 	    "f.yaml:2: entry_window_hours must be a whole number of 0..876000" },
 	{ "log: {rotate_mib: 1048577}\n",
 	    "f.yaml:1: rotate_mib must be a whole number of 0..1048576" },
+	{ "stats: {keep_days: 36501}\n", "f.yaml:1: keep_days must be a whole number of 0..36500" },
 	{ "log: {keep: 1001}\n", "f.yaml:1: keep must be a whole number of 0..1000" },
 	{ "events: {entry_window_hours: 1.5}\n",
 	    "f.yaml:1: entry_window_hours must be a whole number of 0..876000" },
@@ -747,6 +752,9 @@ START_TEST(every_key_is_described)
 		"events:                                # ",
 		"  entry_window_hours:  0               # ",
 		"(0..876000)",
+		"stats:                                 # ",
+		"  settle_ms:           20              # ",
+		"  keep_days:           0               # ",
 		"log:                                   # ",
 		"  rotate_mib:          64              # ",
 		"  keep:                4               # ",

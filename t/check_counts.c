@@ -212,6 +212,95 @@ START_TEST(damaged_lines_are_kept_aside_the_last_thousand_of_them)
 }
 END_TEST
 
+static int64_t
+kept_from(void)
+{
+	int64_t hour = -1;
+
+	ck_assert_int_eq(db_open(COUNTS_FILE, DB_READ, &counts_schema, &db), OK);
+	ck_assert_int_eq(counts_kept_from(db, &hour), OK);
+	db_close(db);
+	db = NULL;
+	return hour;
+}
+
+static bool
+thinned(int64_t before_hour)
+{
+	bool more;
+
+	ck_assert_int_eq(counts_thin(commit, before_hour, &more), OK);
+	return more;
+}
+
+START_TEST(old_hours_go_one_by_one_and_what_is_kept_begins_behind_them_at_once)
+{
+	struct counts_totals totals;
+
+	begin();
+	hit("/a", 7, 200);
+	hit("/a", 8, 200);
+	hit("/b", 8, 500);
+	hit("/a", 10, 200);
+	hit("/a", 11, 200);
+	ck_assert_int_eq(store(100, 5), OK);
+	ck_assert_int_eq(kept_from(), 0);
+	ck_assert(!thinned(7));
+	ck_assert_int_eq(kept_from(), 7);
+	ck_assert(thinned(11));
+	ck_assert_int_eq(kept_from(), 11);
+	ck_assert_str_eq(rows("SELECT DISTINCT hour FROM hours ORDER BY 1"), "8\n10\n11\n");
+	ck_assert(thinned(11));
+	ck_assert_str_eq(rows("SELECT DISTINCT hour FROM hours ORDER BY 1"), "10\n11\n");
+	ck_assert(thinned(11));
+	ck_assert(!thinned(11));
+	ck_assert_str_eq(rows("SELECT DISTINCT hour FROM hours ORDER BY 1"), "11\n");
+	/* What is kept never begins earlier again, and late lines of before go, too. */
+	hit("/a", 9, 200);
+	ck_assert_int_eq(store(200, 1), OK);
+	ck_assert(thinned(3));
+	ck_assert(!thinned(0));
+	ck_assert_int_eq(kept_from(), 11);
+	ck_assert_str_eq(rows("SELECT DISTINCT hour FROM hours ORDER BY 1"), "11\n");
+	ck_assert_str_eq(rows(PATHS), "/a 1 5 7-11\n/b 2 1 8-8\n");
+	ck_assert_int_eq(db_open(COUNTS_FILE, DB_READ, &counts_schema, &db), OK);
+	ck_assert_int_eq(counts_total(db, &totals), OK);
+	db_close(db);
+	db = NULL;
+	ck_assert_int_eq(totals.total, 6);
+	ck_assert_int_eq(totals.of_paths, 6);
+	ck_assert_int_eq(totals.of_lines, 6);
+	end();
+}
+END_TEST
+
+/* 25,000 rows of one hour, each path with five. */
+static enum err
+fill_hour(struct db *writer, void *arg)
+{
+	(void)arg;
+	return db_script(writer,
+	    "WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < 24999) "
+	    "INSERT INTO hours SELECT 7, i / 5 + 1, 1, i % 5, 1, 1, 1, 1 FROM n");
+}
+
+START_TEST(a_large_hour_goes_in_parts_of_whole_paths)
+{
+	const char *count = "SELECT count(*) || ' ' || count(DISTINCT path_id) FROM hours";
+
+	begin();
+	ck_assert_int_eq(commit_run(commit, fill_hour, NULL), OK);
+	ck_assert(thinned(8));
+	ck_assert_str_eq(rows(count), "15000 3000\n");
+	ck_assert(thinned(8));
+	ck_assert_str_eq(rows(count), "5000 1000\n");
+	ck_assert(thinned(8));
+	ck_assert_str_eq(rows(count), "0 0\n");
+	ck_assert(!thinned(8));
+	end();
+}
+END_TEST
+
 START_TEST(all_totals_agree)
 {
 	struct counts_totals totals;
@@ -289,5 +378,7 @@ CHECK_MAIN(counts,
     { a_batch_adds_to_what_is_there_and_moves_the_log, a_log_is_known_again_by_its_first_line,
 	the_head_of_a_log_is_its_first_line_once_that_has_an_end,
 	a_log_has_its_name_or_one_that_begins_with_it,
-	damaged_lines_are_kept_aside_the_last_thousand_of_them, all_totals_agree,
+	damaged_lines_are_kept_aside_the_last_thousand_of_them,
+	old_hours_go_one_by_one_and_what_is_kept_begins_behind_them_at_once,
+	a_large_hour_goes_in_parts_of_whole_paths, all_totals_agree,
 	any_mixture_of_known_and_new_paths_adds_up })

@@ -187,6 +187,7 @@ static const struct {
 	{ "events/recount_events", "SCAN events USING COVERING INDEX", "counts them all" },
 	{ "stats/state_get", "SCAN state", "one row" },
 	{ "stats/state_add", "SCAN state", "one row" },
+	{ "stats/state_keep_from", "SCAN state", "one row" },
 	{ "stats/recount", "SCAN", "counts them all" },
 	{ "stats/paths_list_period", "SCAN s", "has added them up before" },
 };

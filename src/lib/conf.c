@@ -101,6 +101,9 @@ static const struct key stats_keys[] = {
 	    .help =
 		"how long after an answer its line may come into the access log; not waited for "
 		"on a machine with one processor" },
+	{ "keep_days", KIND_NUMBER, false, AT(conf, stats.keep_days), .max = 36500, .number = 0,
+	    .help =
+		"what is older is not kept by the hour, only in the sums of paths; 0 is for ever" },
 	{ 0 },
 };
 

@@ -80,6 +80,7 @@ struct conf {
 
 	struct {
 		int64_t settle_ms; /* from an answer to its line in the access log, at most */
+		int64_t keep_days; /* of hours; 0: for ever */
 	} stats;
 
 	struct {

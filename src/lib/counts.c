@@ -388,6 +388,90 @@ counts_store(struct commit *commit, struct counts_batch *batch)
 	return OK;
 }
 
+/* --- Thinning. */
+
+enum err
+counts_kept_from(struct db *db, int64_t *hour)
+{
+	struct db_query q;
+	bool found;
+	enum err err;
+
+	*hour = 0;
+	db_query(&q, db, &sql_stats_state_get);
+	if ((err = db_next(&q, &found)) == OK && found)
+		*hour = db_int(&q, 3);
+	db_done(&q);
+	return err;
+}
+
+static enum err
+keep_from(struct db *db, int64_t hour)
+{
+	struct db_query q;
+
+	db_query(&q, db, &sql_stats_state_keep_from);
+	db_bind_int(&q, hour);
+	return db_run(&q);
+}
+
+static enum err
+find_oldest(struct db *db, int64_t before_hour, int64_t *hour, bool *found)
+{
+	struct db_query q;
+	enum err err;
+
+	db_query(&q, db, &sql_stats_hours_oldest);
+	db_bind_int(&q, before_hour);
+	if ((err = db_next(&q, found)) == OK && *found)
+		*hour = db_int(&q, 0);
+	db_done(&q);
+	return err;
+}
+
+static enum err
+remove_rows(struct db *db, int64_t hour)
+{
+	struct db_query q;
+
+	db_query(&q, db, &sql_stats_hours_remove);
+	db_bind_int(&q, hour);
+	db_bind_int(&q, COUNTS_THIN_ROWS);
+	return db_run(&q);
+}
+
+struct thinning {
+	int64_t before_hour;
+	bool more;
+};
+
+/* The bound moves before, or with, the first row, so that nobody sees half an hour. */
+static enum err
+make_thinner(struct db *db, void *arg)
+{
+	struct thinning *thinning = arg;
+	int64_t kept_from, hour = 0;
+	enum err err = counts_kept_from(db, &kept_from);
+
+	if (err == OK && thinning->before_hour > kept_from) {
+		kept_from = thinning->before_hour;
+		err = keep_from(db, kept_from);
+	}
+	if (err == OK)
+		err = find_oldest(db, kept_from, &hour, &thinning->more);
+	return err == OK && thinning->more ? remove_rows(db, hour) : err;
+}
+
+enum err
+counts_thin(struct commit *commit, int64_t before_hour, bool *more)
+{
+	struct thinning thinning = { .before_hour = before_hour };
+	enum err err = commit_run_alone(commit, make_thinner, &thinning);
+
+	*more = thinning.more;
+	return err;
+}
+
 enum err
 counts_total(struct db *db, struct counts_totals *totals)
 {

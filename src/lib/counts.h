@@ -22,6 +22,7 @@
 #define COUNTS_LOG "access.log"
 #define COUNTS_LINE_MAX 1000 /* bytes kept of a damaged line */
 #define COUNTS_DAMAGED_MAX 1000 /* such lines that are kept */
+#define COUNTS_THIN_ROWS 10000 /* removed in one transaction */
 
 extern const struct db_schema counts_schema;
 
@@ -61,6 +62,14 @@ enum err counts_find(struct db *db, struct counts_log *log) MUST_CHECK;
 
 /* Counts the batch and moves the log's position, both or neither; what commit_run() returns. */
 enum err counts_store(struct commit *commit, struct counts_batch *batch) MUST_CHECK;
+
+/* The first hour that is kept: nothing may be told of those before, of which some rows may be left.
+ * 0 where none was ever removed. */
+enum err counts_kept_from(struct db *db, int64_t *hour) MUST_CHECK;
+
+/* Hours before BEFORE_HOUR are not kept any more, for good; removes some rows of such, which are
+ * no longer told of.  *MORE is false once none are left.  What commit_run() returns. */
+enum err counts_thin(struct commit *commit, int64_t before_hour, bool *more) MUST_CHECK;
 
 /* What all must agree on. */
 struct counts_totals {

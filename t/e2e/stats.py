@@ -295,6 +295,115 @@ class Files(StatsCase):
         self.assertEqual(self.count(self.name), 3)
 
 
+class Thinning(StatsCase):
+    """Old hours, on one folder under several settings."""
+
+    start = False
+    path = "/api/thin"
+
+    def ages(self):
+        """Hours back from now: with keep_days 2, the first three go."""
+        return (400 * 24, 100, 60, 40, 1)
+
+    def run_with(self, keep_days, data=None):
+        service = harness.Service({"stats": {"keep_days": keep_days}}, data=data)
+        self.addCleanup(service.close)
+        self.service = service
+        return service
+
+    def hour(self, number):
+        return time.strftime("%Y-%m-%dT%H:00:00Z", time.gmtime(number * 3600))
+
+    def asked(self, query):
+        return self.get(f"/stats/{query}")
+
+    def state(self):
+        connection = sqlite3.connect(os.path.join(self.service.data, "db/stats.db"))
+        try:
+            return [row[0] for row in connection.execute(
+                "SELECT kept_from_hour FROM state UNION ALL"
+                " SELECT * FROM (SELECT DISTINCT hour FROM hours ORDER BY hour)")]
+        finally:
+            connection.close()
+
+    def assertRefused(self, query, kept_from):
+        problem = self.assertProblem(self.asked(query), 400, "invalid-input")
+        self.assertEqual([one["pointer"] for one in problem["errors"]], ["from"], query)
+        self.assertIn(self.hour(kept_from)[:-1], problem["errors"][0]["detail"])
+
+    def assertThinned(self, kept_from, now):
+        """What is told, and that nothing is told of what is not kept."""
+        prefix = f"prefix={self.path}"
+        for query in (f"?{prefix}&from={self.hour(kept_from - 1)}",
+                      f"?{prefix}&to={self.hour(now)}",
+                      f"?{prefix}&from={self.hour(now - 100)}&to={self.hour(now - 90)}",
+                      f"?{prefix}&from=1970-01-01T00:00:00Z",
+                      f"hourly?path={self.path}&from={self.hour(kept_from - 1)}",
+                      f"hourly?{prefix}&from={self.hour(now - 9600)}&to={self.hour(now)}"):
+            self.assertRefused(query, kept_from)
+        since = f"from={self.hour(kept_from)}"
+        self.assertEqual(self.asked(f"?{prefix}&{since}").json, [{"path": self.path, "count": 2}])
+        self.assertEqual(self.asked(f"?{prefix}").json, [{"path": self.path, "count": 5}])
+        for kind in ("path", "prefix"):
+            for more in ("", f"&{since}", f"&to={self.hour(now + 1)}"):
+                rows = self.asked(f"hourly?{kind}={self.path}{more}").json
+                self.assertEqual([row["hour"][:13] for row in rows],
+                                 [self.hour(now - age)[:13] for age in (40, 1)])
+
+    def test_old_hours_are_removed_and_never_told_of_in_part(self):
+        now = int(time.time()) // 3600
+        service = self.run_with(0)
+        with open(self.log(), "a", encoding="utf-8") as file:
+            for age in self.ages():
+                file.write(log_line(self.path, at=self.hour(now - age).replace("Z", "+00:00")))
+        self.assertEqual(self.count(self.path), 5)
+        self.assertEqual(len(self.asked(f"hourly?path={self.path}").json), 5)
+        self.assertEqual(self.asked(f"?prefix={self.path}&to={self.hour(now)}").json[0]["count"], 5)
+        self.assertEqual(self.state()[0], 0)
+        service.stop()
+        service = self.run_with(2, service.data)
+        wait_for(lambda: self.state()[0] > 0 and self.state()[1] == now - 40, "the old ones go")
+        kept_from = self.state()[0]
+        self.assertLessEqual(abs(kept_from - (now - 48)), 1)
+        self.assertThinned(kept_from, now)
+        done = harness.caredesk("recount", "stats", "--data", service.data)
+        self.assertEqual(done.returncode, 0, done)
+        service.stop()
+        for keep_days in (0, 365):
+            service = self.run_with(keep_days, service.data)
+            with open(self.log(), "a", encoding="utf-8") as file:
+                file.write(log_line("/api/late", at=self.hour(now - 70).replace("Z", "+00:00")))
+            wait_for(lambda: self.count("/api/late") > 0, "it is counted")
+            self.assertEqual(self.asked("hourly?path=/api/late").json, [])
+            self.assertEqual(self.state()[0], kept_from)
+            self.assertThinned(kept_from, now)
+            service.stop()
+
+    def test_counting_goes_on_while_much_is_removed(self):
+        service = self.run_with(0)
+        self.assertEqual(self.get(self.path).status, 200)
+        service.stop()
+        connection = sqlite3.connect(os.path.join(service.data, "db/stats.db"))
+        with connection:
+            connection.execute(
+                "WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < 299999)"
+                " INSERT INTO hours SELECT 1000 + i / 50000, 100 + i % 50000, 1, 2, 1, 1, 1, 1"
+                " FROM n")
+        connection.close()
+        service = self.run_with(1, service.data)
+        longest = 0
+        for i in range(2, 1000):
+            self.assertEqual(self.get(self.path).status, 200)
+            began = time.monotonic()
+            self.assertEqual(self.count(self.path), i)
+            longest = max(longest, time.monotonic() - began)
+            if self.state()[1] > 10000:
+                break
+        self.assertGreater(self.state()[1], 10000)
+        note(f"300,000 rows in {i} questions, the longest of {longest:.3f} s")
+        service.stop()
+
+
 class Killed(StatsCase):
     """Under load, with files renamed meanwhile."""
 
