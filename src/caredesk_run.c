@@ -43,6 +43,8 @@
 #define ASK_WITHIN_US (CLOCK_SECOND_US / 2)
 #define STOP_WITHIN_US (18 * CLOCK_SECOND_US / 10)
 #define NGINX_FIRST_US (11 * CLOCK_SECOND_US / 10) /* the programs' stop begins after it */
+#define OTHERS_WITHIN_US (5 * CLOCK_SECOND_US)
+#define ALIVE_LOCK "run/alive" /* shared by all processes that we start, as long as they live */
 #define CHILDREN (PROGRAM_COUNT + 2)
 #define NGINX PROGRAM_COUNT
 #define ROTATE (PROGRAM_COUNT + 1) /* a command of ours, now and then */
@@ -152,6 +154,29 @@ take_lock(struct house *house, const char *name)
 	return OK;
 }
 
+/* Of one that was killed, some processes may still be about to end: they have sockets, databases
+ * and the address. */
+static enum err
+await_end_of_others(const char *name)
+{
+	int64_t until_us = clock_monotonic_us() + OTHERS_WITHIN_US;
+	int fd = open(ALIVE_LOCK, O_CREAT | O_RDWR | O_CLOEXEC | O_NOFOLLOW, 0600);
+	enum err err = OK;
+
+	if (fd < 0)
+		return fail(ERR_INPUT, "data folder %s: %m", name);
+	while (flock(fd, LOCK_EX | LOCK_NB) != 0 && err == OK) {
+		if (clock_monotonic_us() > until_us)
+			err = fail(ERR_INPUT,
+			    "data folder %s: processes of a caredesk that has ended still run "
+			    "there",
+			    name);
+		(void)poll(NULL, 0, ASK_EVERY_MS);
+	}
+	(void)close(fd);
+	return err;
+}
+
 /* The folder NAME for OWNER, and for whoever is in GROUP as MODE says. */
 static enum err
 give_folder(const char *name, uid_t owner, gid_t group, mode_t mode)
@@ -227,7 +252,7 @@ open_data(struct house *house)
 	if (chdir(name) != 0)
 		return fail(ERR_INPUT, "data folder %s: %m", name);
 	if ((err = check_ours(name)) != OK || (err = take_lock(house, name)) != OK ||
-	    (err = make_tree(house->conf->user)) != OK)
+	    (err = await_end_of_others(name)) != OK || (err = make_tree(house->conf->user)) != OK)
 		return err;
 	return empty_cache();
 }
@@ -261,10 +286,13 @@ become(char *const *argv, int said_fd, pid_t parent)
 	sigset_t none;
 	int nothing = open("/dev/null", O_RDONLY | O_CLOEXEC);
 	int said = fcntl(said_fd, F_DUPFD_CLOEXEC, LOG_FD + 1);
+	int opened = open(ALIVE_LOCK, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	int alive = fcntl(opened, F_DUPFD, LOG_FD + 1); /* goes on to whom they start */
 
 	(void)sigemptyset(&none);
 	(void)sigprocmask(SIG_SETMASK, &none, NULL);
 	(void)setpgid(0, 0);
+	(void)flock(alive, LOCK_SH);
 	(void)prctl(PR_SET_PDEATHSIG, SIGTERM);
 	if (getppid() != parent)
 		_exit(EXIT_FAILURE); /* it died before that could tell us */

@@ -627,9 +627,9 @@ read_requests(const struct request *req, int64_t *requests)
 
 	if (text.n == 0 || strspn(text.s, "0123456789") != text.n)
 		return fail(ERR_NOT_FOUND, "there is nothing at this address");
-	if (text_uint(text.s, text.n, requests) && *requests <= LOAD_REQUESTS_MAX)
+	if (text_uint(text.s, text.n, requests) && *requests <= stats.run_requests_max)
 		return OK;
-	(void)fail_field("requests", "must be at most %d", LOAD_REQUESTS_MAX);
+	(void)fail_field("requests", "must be at most %lld", (long long)stats.run_requests_max);
 	return err_pending();
 }
 

@@ -50,6 +50,7 @@ check_defaults(const struct conf *conf)
 	ck_assert_int_eq(conf->coalesce.circuit_pause_ms, 1000);
 	ck_assert_int_eq(conf->events.entry_window_hours, 0);
 	ck_assert_int_eq(conf->stats.keep_days, 0);
+	ck_assert_int_eq(conf->test_runs.max_requests, 1000000);
 	ck_assert_int_eq(conf->log.rotate_mib, 64);
 	ck_assert_int_eq(conf->log.keep, 4);
 }
@@ -136,6 +137,7 @@ static const char full[] = "# Every key, none at its default.\n"
 			   "  entry_window_hours: 168\n"
 			   "stats:\n"
 			   "  keep_days: 400\n"
+			   "test_runs: {max_requests: 5}\n"
 			   "log:\n"
 			   "  rotate_mib: 7\n"
 			   "  keep: 0\n";
@@ -169,6 +171,7 @@ START_TEST(every_key_is_read)
 	ck_assert(!up[1].private_network);
 	ck_assert_int_eq(conf->events.entry_window_hours, 168);
 	ck_assert_int_eq(conf->stats.keep_days, 400);
+	ck_assert_int_eq(conf->test_runs.max_requests, 5);
 	ck_assert_int_eq(conf->log.rotate_mib, 7);
 	ck_assert_int_eq(conf->log.keep, 0);
 	conf_close(conf);
@@ -276,6 +279,8 @@ static const struct {
 	{ "log: {rotate_mib: 1048577}\n",
 	    "f.yaml:1: rotate_mib must be a whole number of 0..1048576" },
 	{ "stats: {keep_days: 36501}\n", "f.yaml:1: keep_days must be a whole number of 0..36500" },
+	{ "test_runs: {max_requests: 1000001}\n",
+	    "f.yaml:1: max_requests must be a whole number of 0..1000000" },
 	{ "log: {keep: 1001}\n", "f.yaml:1: keep must be a whole number of 0..1000" },
 	{ "events: {entry_window_hours: 1.5}\n",
 	    "f.yaml:1: entry_window_hours must be a whole number of 0..876000" },

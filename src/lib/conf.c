@@ -107,6 +107,13 @@ static const struct key stats_keys[] = {
 	{ 0 },
 };
 
+static const struct key test_runs_keys[] = {
+	{ "max_requests", KIND_NUMBER, false, AT(conf, test_runs.max_requests),
+	    .max = CONF_RUN_REQUESTS_MAX, .number = CONF_RUN_REQUESTS_MAX,
+	    .help = "that a client may ask for by POST /test/N" },
+	{ 0 },
+};
+
 static const struct key log_keys[] = {
 	{ "rotate_mib", KIND_NUMBER, false, AT(conf, log.rotate_mib), .max = 1024 * 1024,
 	    .number = 64, .help = "renamed once it has so many MiB; 0 is not by itself" },
@@ -127,6 +134,7 @@ static const struct key top_keys[] = {
 	{ "coalesce", KIND_GROUP, .keys = coalesce_keys, .help = "asking insurers" },
 	{ "events", KIND_GROUP, .keys = events_keys, .help = "registering events" },
 	{ "stats", KIND_GROUP, .keys = stats_keys, .help = "counting requests" },
+	{ "test_runs", KIND_GROUP, .keys = test_runs_keys, .help = "requests made to be counted" },
 	{ "log", KIND_GROUP, .keys = log_keys, .help = "nginx's access log" },
 	{ 0 },
 };

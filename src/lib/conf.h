@@ -24,6 +24,7 @@
 #define CONF_FILE_MAX (1024 * 1024)
 #define CONF_HOST_MAX 64
 #define CONF_DEMOS 3
+#define CONF_RUN_REQUESTS_MAX 1000000
 #define CONF_LOCK_SHARE 20 /* nginx's cache may make a caller wait this part of deadline_ms */
 
 /* The fields that insurers answer with and that are merged, in this order everywhere. */
@@ -87,6 +88,10 @@ struct conf {
 		int64_t rotate_mib; /* of the access log; 0: not by itself */
 		int64_t keep; /* old ones */
 	} log;
+
+	struct {
+		int64_t max_requests; /* of one load run */
+	} test_runs;
 
 	/* conf.c only */
 	void *document;

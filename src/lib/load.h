@@ -18,7 +18,6 @@
 #include "lib/err.h"
 #include "lib/latency.h"
 
-#define LOAD_REQUESTS_MAX 1000000
 #define LOAD_IN_FLIGHT 64 /* over as many kept-alive connections */
 #define LOAD_WORDS 3
 #define LOAD_LETTERS 3

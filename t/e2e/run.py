@@ -1,5 +1,6 @@
 """`caredesk run` and the rest of the operator's command: start, stop, and what dies meanwhile."""
 import contextlib
+import fcntl
 import os
 import pwd
 import re
@@ -396,6 +397,28 @@ class Stopping(Case):
         after = services(self, data=service.data, port=service.port)
         self.assertEqual(after.get(URL).status, 200)
         after.stop()
+
+    def test_it_starts_at_once_after_sigkill(self):
+        service = services(self)
+        for _ in range(5):
+            service.process.kill()
+            service.wait()
+            service = services(self, data=service.data, port=service.port)
+            self.assertEqual(service.get(URL).status, 200)
+        service.stop()
+
+    def test_it_does_not_start_beside_what_an_earlier_one_has_left(self):
+        service = services(self)
+        service.stop()
+        command = [harness.program("caredesk"), "run", "--data", service.data, "--listen",
+                   f"127.0.0.1:{service.port}"]
+        with open(os.path.join(service.data, "run/alive"), "rb") as left:
+            fcntl.flock(left, fcntl.LOCK_SH)  # as each of its processes does
+            process = subprocess.run(command, capture_output=True, text=True, check=False,
+                                     timeout=harness.LONG)
+        self.assertEqual(process.returncode, 1)
+        self.assertIn("still run there", process.stderr)
+        services(self, data=service.data, port=service.port).stop()
 
     def test_the_end_of_nginx_is_the_end_of_all(self):
         for number in (signal.SIGKILL, signal.SIGTERM):
