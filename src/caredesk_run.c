@@ -330,12 +330,13 @@ start_program(struct house *house, size_t i)
 {
 	char socket[64], path[PATH_MAX + 64];
 	char *argv[40] = { "spawn-fcgi", "-n", "-b", "1024", "-M", "0600", "-s", socket };
-	char *watched[] = { "--", MULTIWATCH, path, "--listen",
+	char *watched[] = { "--", MULTIWATCH, path, "--watched", "--listen",
 		(char *)(uintptr_t)house->conf->listen, "--data", ".", "--config",
 		house->config_file };
 	size_t n = 8;
 
 	(void)snprintf(socket, sizeof(socket), PROGRAM_SOCKET_FORMAT, program_names[i]);
+	(void)unlink(socket); /* of one that is about to end: spawn-fcgi would not bind */
 	(void)snprintf(path, sizeof(path), "%s/%s", house->program_dir, program_names[i]);
 	if (geteuid() == 0) {
 		argv[n++] = "-U";

@@ -2,8 +2,10 @@
  * main: what every program does before it serves: options, configuration, folder, user.
  */
 #include <getopt.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -22,6 +24,7 @@ usage(FILE *out)
 	(void)fprintf(out,
 	    "Usage: %s [--config FILE] [--listen ADDRESS:PORT] [--data DIR]\n"
 	    "A program of caredesk, started by spawn-fcgi (see caredesk(1)) or as CGI.\n"
+	    "  --watched  end with the process that started this\n"
 	    "  --routes   list what it answers: method, path, roles\n"
 	    "  --version  --help\n",
 	    program.name);
@@ -41,10 +44,19 @@ raise_descriptor_limit(void)
 	}
 }
 
+/* Who watches us ends us, too; killed, it cannot.  After user_become(), which takes it back. */
+static enum err
+end_with(pid_t watcher)
+{
+	if (prctl(PR_SET_PDEATHSIG, SIGTERM) != 0 || getppid() != watcher)
+		return fail(ERR_INTERNAL, "who watches this program has ended");
+	return OK;
+}
+
 /* The configuration is read before root is given up, and everything after that is relative to the
  * data folder, so that neither needs a path that only root may walk. */
 static enum err
-run(const struct conf_options *options)
+run(const struct conf_options *options, pid_t watcher)
 {
 	struct conf *conf;
 	enum err err;
@@ -57,7 +69,8 @@ run(const struct conf_options *options)
 		err = fail(ERR_INPUT, "data folder %s: %m", conf->data);
 		goto done;
 	}
-	if ((err = user_become(conf->user)) != OK)
+	if ((err = user_become(conf->user)) != OK ||
+	    (watcher != 0 && (err = end_with(watcher)) != OK))
 		goto done;
 	serve_hold_signals();
 	if (program.open != NULL && (err = program.open(conf)) != OK)
@@ -78,12 +91,14 @@ main(int argc, char **argv)
 		{ "config", required_argument, NULL, 'c' },
 		{ "listen", required_argument, NULL, 'l' },
 		{ "data", required_argument, NULL, 'd' },
+		{ "watched", no_argument, NULL, 'w' },
 		{ "routes", no_argument, NULL, 'r' },
 		{ "version", no_argument, NULL, 'v' },
 		{ "help", no_argument, NULL, 'h' },
 		{ 0 },
 	};
 	struct conf_options options = { 0 };
+	pid_t parent = getppid(), watcher = 0;
 	int option;
 
 	log_open(program.name);
@@ -99,6 +114,9 @@ main(int argc, char **argv)
 		case 'd':
 			options.data = optarg;
 			break;
+		case 'w':
+			watcher = parent;
+			break;
 		case 'r':
 			route_list(program.routes);
 			return EXIT_SUCCESS;
@@ -113,7 +131,7 @@ main(int argc, char **argv)
 			return EXIT_FAILURE;
 		}
 	}
-	if (run(&options) == OK)
+	if (run(&options, watcher) == OK)
 		return EXIT_SUCCESS;
 	log_event(LOG_ERROR, "start_failed", "%s", err_words());
 	return EXIT_FAILURE;

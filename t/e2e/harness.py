@@ -452,14 +452,14 @@ class Service:
 
     def kill(self):
         """Whatever may have gone wrong before: nothing stays behind."""
-        everyone = {one.pid for one in self.left()} | self.known
         if self.process.poll() is None:
             self.process.kill()
             self.process.wait()
-        for pid in everyone:
-            if process(pid) is not None and self._is_ours(pid):
+        while ours := [one.pid for one in self.left() if self._is_ours(one.pid)]:
+            for pid in ours:  # one of them may just be starting another
                 with contextlib.suppress(OSError):
                     os.kill(pid, signal.SIGKILL)
+            time.sleep(0.001)
 
     def _is_ours(self, pid):
         with contextlib.suppress(OSError):

@@ -398,6 +398,17 @@ class Stopping(Case):
         self.assertEqual(after.get(URL).status, 200)
         after.stop()
 
+    def test_programs_end_with_those_who_watch_them(self):
+        service = services(self)
+        watchers = service.pids("multiwatch")
+        self.assertEqual(len(watchers), len(service.get("/healthz").json["programs"]))
+        service.process.kill()
+        for pid in watchers:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        service.wait()
+        service.await_gone()
+
     def test_it_starts_at_once_after_sigkill(self):
         service = services(self)
         for _ in range(5):
