@@ -49,7 +49,7 @@ struct source {
 	bool is_known; /* its first line was read, and looked for */
 	int64_t begun_s; /* the time in its first line: they are read in this order */
 	int64_t grown_us; /* when it last had something new */
-	bool is_current, vanished;
+	bool is_current;
 };
 
 static struct {
@@ -123,7 +123,7 @@ find_source(const struct stat *st)
 static bool
 is_done(const struct source *source, const struct stat *st)
 {
-	return source->is_known && source->log.position == st->st_size &&
+	return source->is_known && source->log.position >= st->st_size &&
 	    strcmp(source->name, COUNTS_LOG) != 0 &&
 	    st->st_mtime < clock_now_us() / CLOCK_SECOND_US - DRAINED_US / CLOCK_SECOND_US;
 }
@@ -201,7 +201,7 @@ current(void)
 	return NULL;
 }
 
-/* Whether the log is another file now: it was renamed, or has vanished. */
+/* Whether the log is another file now, or there is none: it was renamed, or has vanished. */
 static bool
 log_has_moved(void)
 {
@@ -209,7 +209,7 @@ log_has_moved(void)
 	struct stat st;
 
 	if (stat(COUNTS_LOG_FOLDER "/" COUNTS_LOG, &st) != 0)
-		return followed != NULL && !followed->vanished;
+		return true;
 	return followed == NULL || followed->device != st.st_dev || followed->inode != st.st_ino;
 }
 
@@ -229,8 +229,7 @@ name_current(void)
 		    is_there && source->device == st.st_dev && source->inode == st.st_ino;
 		if (!was || source->is_current)
 			continue;
-		source->vanished = fstat(source->fd, &own) == 0 && own.st_nlink == 0;
-		if (source->vanished)
+		if (fstat(source->fd, &own) == 0 && own.st_nlink == 0)
 			log_event(LOG_WARNING, "log_vanished",
 			    "%s was removed while it was followed; what it held is taken in, and "
 			    "nothing is known of anything later",
@@ -276,6 +275,14 @@ take_line(struct source *source, const char *line, size_t n)
 		keep_damaged(source, line, n);
 }
 
+static void
+forget_batch(void)
+{
+	tally_clear(ingest.tally);
+	ingest.lines = ingest.damaged_count = 0;
+	ingest.damaged_kept = 0;
+}
+
 /* Stores what was added up, of this source up to POSITION. */
 static enum err
 store(struct source *source, int64_t position)
@@ -298,9 +305,7 @@ store(struct source *source, int64_t position)
 	if (err == OK)
 		metrics_count(METRIC_LOG_LINES, (struct metrics_labels){ 0 }, ingest.lines);
 	/* Without a commit they are read again. */
-	tally_clear(ingest.tally);
-	ingest.lines = ingest.damaged_count = 0;
-	ingest.damaged_kept = 0;
+	forget_batch();
 	return err;
 }
 
@@ -310,6 +315,7 @@ static enum err
 pass_long_line(struct source *source, int64_t *position)
 {
 	int64_t at = *position + READ_BYTES;
+	size_t kept = ingest.damaged_kept;
 	const char *end = NULL;
 	ssize_t n;
 
@@ -323,7 +329,7 @@ pass_long_line(struct source *source, int64_t *position)
 		return fail(ERR_BUSY, "%s: %m", source->name);
 	if (end == NULL) { /* looked at again when it is longer */
 		ingest.damaged_count--;
-		ingest.damaged_kept -= ingest.damaged_kept > 0;
+		ingest.damaged_kept = kept;
 		return OK;
 	}
 	ingest.lines++;
@@ -355,6 +361,7 @@ read_source(struct source *source)
 	ssize_t n;
 	enum err err = OK;
 
+	forget_batch(); /* of a file that could not be read to its end */
 	do {
 		before = position;
 		n = pread(source->fd, ingest.buffer, READ_BYTES, position);
@@ -397,15 +404,18 @@ static enum err
 follow(struct source *source)
 {
 	struct stat st;
+	bool is_shorter;
 	enum err err = OK;
 
 	if (fstat(source->fd, &st) != 0)
 		return fail(ERR_BUSY, "%s: %m", source->name);
-	if (source->is_known && (st.st_size < source->log.position || !is_same(source)))
+	is_shorter = source->is_current && st.st_size < source->log.position;
+	if (source->is_known && (is_shorter || !is_same(source)))
 		err = begin_anew(source, (int64_t)st.st_size);
-	if (err == OK && !source->is_known)
+	/* Also a known one: a copy of it, which is the same log, may have been read further. */
+	if (err == OK && (!source->is_known || st.st_size != source->log.position))
 		err = identify(source);
-	if (err != OK || !source->is_known || st.st_size == source->log.position)
+	if (err != OK || !source->is_known || st.st_size <= source->log.position)
 		return err;
 	source->grown_us = clock_monotonic_us();
 	return read_source(source);
@@ -422,23 +432,52 @@ is_drained(const struct source *source)
 
 /* --- The thread. */
 
-static enum err
-pass(void)
+/* Lets go of what was read to its end; returns whether that makes room for files that wait. */
+static bool
+drop_drained(void)
+{
+	bool makes_room = false;
+	struct stat st;
+
+	for (size_t i = ingest.source_count; i-- > 0;) {
+		const struct source *source = &ingest.sources[i];
+		bool done = fstat(source->fd, &st) == 0 && st.st_size <= source->log.position;
+
+		if (done && (is_drained(source) || (ingest.look_again && is_done(source, &st)))) {
+			drop_source(i);
+			makes_room = ingest.look_again;
+		}
+	}
+	return makes_room;
+}
+
+static int64_t
+measure_lag(void)
 {
 	int64_t lag = 0;
 	struct stat st;
-	enum err err = look_for_files();
 
-	for (size_t i = 0; i < ingest.source_count && err == OK; i++)
-		err = follow(&ingest.sources[i]);
-	for (size_t i = ingest.source_count; i-- > 0;) {
+	for (size_t i = 0; i < ingest.source_count; i++) {
 		const struct source *source = &ingest.sources[i];
 
 		if (fstat(source->fd, &st) == 0 && st.st_size > source->log.position)
 			lag += st.st_size - source->log.position;
-		else if (err == OK && is_drained(source))
-			drop_source(i);
 	}
+	return lag;
+}
+
+static enum err
+pass(void)
+{
+	int64_t lag;
+	enum err err;
+
+	do {
+		err = look_for_files();
+		for (size_t i = 0; i < ingest.source_count && err == OK; i++)
+			err = follow(&ingest.sources[i]);
+	} while (err == OK && drop_drained() && !atomic_load(&ingest.closing));
+	lag = measure_lag();
 	atomic_store(&ingest.lag, lag);
 	metrics_set(METRIC_LOG_LAG, (struct metrics_labels){ 0 }, lag);
 	return err;
