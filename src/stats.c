@@ -24,7 +24,7 @@
 #define TAKE_IN_US (10 * CLOCK_SECOND_US) /* the longest that a question waits for the log */
 #define DEADLINE_US (60 * CLOCK_SECOND_US)
 #define LAG_MAX (64 * 1024 * 1024) /* bytes of the log; with more, stats is not well */
-#define SHOWN_MAX (4 * HIT_PATH_MAX)
+#define SHOWN_MAX (4 * HIT_PATH_MAX + 1) /* with a NUL */
 #define PREFIX_MAX 400 /* bytes; percent-encoded it must fit into a Link */
 
 struct stats stats;
@@ -37,7 +37,7 @@ struct question {
 	bool has_period, has_from;
 	int64_t first_hour, end_hour;
 	int64_t limit; /* -1: all */
-	bool has_cursor, is_csv;
+	bool has_cursor, has_format, is_csv;
 	int64_t count, path_id; /* of the cursor */
 };
 
@@ -99,6 +99,7 @@ read_format(const struct request *req, struct question *question)
 	bool found;
 	struct request_text name = request_param(req, "format", &found);
 
+	question->has_format = found;
 	question->is_csv =
 	    !found && request_quality(req, CSV) > request_quality(req, "application/json");
 	if (found && strcmp(name.s, "csv") == 0)
@@ -142,13 +143,7 @@ show_path(const char *path, size_t n, char out[SHOWN_MAX], bool *escaped)
 	return to;
 }
 
-/* A page is held until it is known whether another follows; all of the list is sent as it comes. */
-struct held {
-	char *bytes;
-	size_t n, room;
-};
-
-static enum err
+enum err
 hold(void *ctx, const char *bytes, size_t n)
 {
 	struct held *held = ctx;
@@ -348,7 +343,10 @@ put_link(struct response *res, const struct question *question, int64_t count, i
 		clock_text(question->end_hour * HOUR_US, time);
 		ADD("&to=%s", time);
 	}
-	ADD("%s>; rel=\"next\"", question->is_csv ? "&format=csv" : "");
+	ADD("%s>; rel=\"next\"",
+	    question->is_csv           ? "&format=csv"
+		: question->has_format ? "&format=json"
+				       : "");
 #undef ADD
 	return response_field(res, "Link", link);
 }

@@ -10,6 +10,7 @@
 
 #include <pthread.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -445,7 +446,7 @@ runs_list(struct request *req, struct response *res)
 {
 	struct run copies[RUNS_MAX];
 	size_t n = copy_under_way(copies);
-	struct answer held = { .key = "" };
+	struct held held = { 0 };
 	struct page page;
 	struct db *db = NULL;
 	struct jsonw w;
@@ -455,8 +456,7 @@ runs_list(struct request *req, struct response *res)
 	page_read(req, &page);
 	if ((err = err_pending()) != OK || (err = db_borrow(stats.readers, &db)) != OK)
 		return err;
-	answer_begin(&held, 200);
-	jsonw_open(&w, answer_write, &held);
+	jsonw_open(&w, hold, &held);
 	jsonw_array_begin(&w, NULL);
 	err = put_runs(db, &w, copies, n, &page, &more);
 	db_return(stats.readers, db);
@@ -465,10 +465,12 @@ runs_list(struct request *req, struct response *res)
 		err = jsonw_close(&w);
 	}
 	if (err == OK)
-		err = answer_send(&held, res);
+		response_begin(res, 200, "application/json");
 	if (err == OK && more)
 		err = page_link(res, "/test/runs", "", &page, page.after);
-	answer_close(&held);
+	if (err == OK)
+		err = response_write(res, held.bytes, held.n);
+	free(held.bytes);
 	return err;
 }
 
