@@ -144,7 +144,7 @@ log_to(const char *file, const struct hits *hits, size_t n)
 		}
 }
 
-#define LOG(...) log_to(STATS_LOG, &(const struct hits){ __VA_ARGS__ }, 1)
+#define LOG(...) log_to(COUNTS_LOG, &(const struct hits){ __VA_ARGS__ }, 1)
 
 /* What is asked; what is NULL is not sent. */
 struct question {
@@ -384,7 +384,7 @@ START_TEST(prefix_and_period_narrow_the_list)
 	char uri[256], expected[1024];
 
 	begin();
-	log_to(STATS_LOG, some, COUNT(some));
+	log_to(COUNTS_LOG, some, COUNT(some));
 	for (size_t i = 0; i < COUNT(rows); i++) {
 		(void)snprintf(uri, sizeof(uri), "/stats/?%s", rows[i].query);
 		(void)snprintf(expected, sizeof(expected), "[%s]", rows[i].body);
@@ -487,7 +487,7 @@ START_TEST(a_bad_question_is_refused_with_every_bad_field_named)
 	char pointer[64];
 
 	begin();
-	log_to(STATS_LOG, some, COUNT(some));
+	log_to(COUNTS_LOG, some, COUNT(some));
 	for (size_t i = 0; i < COUNT(rows); i++) {
 		ck_assert_msg(GET(rows[i].uri) == 400, "%s: %s", rows[i].uri, answer.text);
 		ck_assert(said("\r\nContent-Type: application/problem+json\r\n"));
@@ -742,7 +742,7 @@ START_TEST(head_options_and_other_methods_follow_the_table)
 	char length[32];
 
 	begin();
-	log_to(STATS_LOG, some, COUNT(some));
+	log_to(COUNTS_LOG, some, COUNT(some));
 	for (size_t i = 0; i < COUNT(uris); i++) {
 		ck_assert_int_eq(GET(uris[i]), 200);
 		(void)snprintf(length, sizeof(length), "%zu", strlen(body()));
@@ -774,7 +774,7 @@ log_streamed(void)
 		(void)snprintf(path, sizeof(path), "/streamed/%d", i);
 		to = stpcpy(to, line_of(&(struct hits){ .path = path }));
 	}
-	append(STATS_LOG, all, (size_t)(to - all));
+	append(COUNTS_LOG, all, (size_t)(to - all));
 	free(all);
 }
 
@@ -885,7 +885,7 @@ START_TEST(hours_add_up_by_path_prefix_and_period)
 	char uri[256], expected[1024];
 
 	begin();
-	log_to(STATS_LOG, hourly, COUNT(hourly));
+	log_to(COUNTS_LOG, hourly, COUNT(hourly));
 	for (size_t i = 0; i < COUNT(rows); i++) {
 		(void)snprintf(uri, sizeof(uri), "/stats/hourly?%s", rows[i].query);
 		(void)snprintf(expected, sizeof(expected), "[%s]", rows[i].body);
@@ -898,7 +898,7 @@ END_TEST
 START_TEST(hours_come_as_csv_with_three_decimals)
 {
 	begin();
-	log_to(STATS_LOG, hourly, COUNT(hourly));
+	log_to(COUNTS_LOG, hourly, COUNT(hourly));
 	ck_get("/stats/hourly?prefix=/a/&format=csv",
 	    HOURLY_HEAD "2026-11-21T04:00:00.000000Z,16,1,0.063,1\r\n"
 			"2026-11-21T23:00:00.000000Z,1,0,2147483647999.000,2147483647999\r\n");
@@ -950,14 +950,14 @@ START_TEST(a_line_counts_once_its_end_is_there)
 	begin();
 	line = line_of(&(struct hits){ .path = "/a" });
 	for (size_t i = 0; line[i] != '\0'; i++) {
-		append(STATS_LOG, &line[i], 1);
+		append(COUNTS_LOG, &line[i], 1);
 		if (line[i] == '\n' || i % 20 == 0)
 			ck_assert_int_eq(count_of("/a"), line[i] == '\n');
 	}
 	line = line_of(&(struct hits){ .path = "/b" });
-	append(STATS_LOG, line, strlen(line) - 1);
+	append(COUNTS_LOG, line, strlen(line) - 1);
 	ck_assert_int_eq(count_of("/b"), 0);
-	append(STATS_LOG, "\n", 1);
+	append(COUNTS_LOG, "\n", 1);
 	LOG(.path = "/a");
 	ck_assert_int_eq(count_of("/b"), 1);
 	ck_assert_int_eq(count_of("/a"), 2);
@@ -971,11 +971,11 @@ START_TEST(damaged_lines_are_counted_and_kept_aside)
 
 	begin();
 	LOG(.path = "/a");
-	append(STATS_LOG, "\n{}\nno request\n", 15);
+	append(COUNTS_LOG, "\n{}\nno request\n", 15);
 	LOG(.path = "/a");
-	append(STATS_LOG, long_line, 600 * 1024);
+	append(COUNTS_LOG, long_line, 600 * 1024);
 	ck_assert_int_eq(count_of("/a"), 2);
-	append(STATS_LOG, "\n", 1);
+	append(COUNTS_LOG, "\n", 1);
 	LOG(.path = "/a");
 	ck_assert_int_eq(count_of("/a"), 3);
 	ck_assert_int_ge(times_said("\"log_damaged\""), 1);
@@ -1005,8 +1005,8 @@ START_TEST(a_long_line_without_its_end_drops_none_of_those_that_are_kept)
 	begin_closed();
 	LOG(.path = "/a");
 	for (int i = 0; i < 16; i++)
-		append(STATS_LOG, "no request\n", 11);
-	append(STATS_LOG, long_line, 600 * 1024);
+		append(COUNTS_LOG, "no request\n", 11);
+	append(COUNTS_LOG, long_line, 600 * 1024);
 	open_program();
 	ck_assert_int_eq(count_of("/a"), 1);
 	ck_assert_int_eq(db_open(COUNTS_FILE, DB_READ, &counts_schema, &db), OK);
@@ -1023,13 +1023,13 @@ START_TEST(a_file_that_is_cut_is_counted_from_its_new_beginning)
 	begin();
 	LOG(.path = "/a", .count = 3);
 	ck_assert_int_eq(count_of("/a"), 3);
-	ck_assert_int_eq(truncate("log/" STATS_LOG, 0), 0);
+	ck_assert_int_eq(truncate("log/" COUNTS_LOG, 0), 0);
 	ck_assert_int_eq(count_of("/a"), 3);
 	ck_assert_int_eq(times_said("\"log_truncated\""), 1);
 	LOG(.path = "/a", .count = 2);
 	ck_assert_int_eq(count_of("/a"), 5);
 	/* Cut and longer than before: only its first line tells. */
-	ck_assert_int_eq(truncate("log/" STATS_LOG, 0), 0);
+	ck_assert_int_eq(truncate("log/" COUNTS_LOG, 0), 0);
 	LOG(.path = "/a", .count = 7);
 	ck_assert_int_eq(count_of("/a"), 12);
 	ck_assert_int_eq(times_said("\"log_truncated\""), 2);
@@ -1044,8 +1044,8 @@ START_TEST(a_file_that_is_renamed_is_read_to_its_end)
 	begin();
 	for (int i = 0; i < 5; i++) {
 		LOG(.path = "/a");
-		(void)snprintf(name, sizeof(name), "log/" STATS_LOG ".%d", i);
-		ck_assert_int_eq(rename("log/" STATS_LOG, name), 0);
+		(void)snprintf(name, sizeof(name), "log/" COUNTS_LOG ".%d", i);
+		ck_assert_int_eq(rename("log/" COUNTS_LOG, name), 0);
 		log_to(name + 4, &(const struct hits){ .path = "/a" }, 1);
 		ck_assert_int_eq(count_of("/a"), 4 * i + 2);
 		LOG(.path = "/a");
@@ -1065,8 +1065,8 @@ START_TEST(a_file_that_is_removed_is_read_on_and_that_is_said)
 	begin();
 	LOG(.path = "/a");
 	ck_assert_int_eq(count_of("/a"), 1);
-	ck_assert_int_ge(fd = open("log/" STATS_LOG, O_WRONLY | O_APPEND | O_CLOEXEC), 0);
-	ck_assert_int_eq(unlink("log/" STATS_LOG), 0);
+	ck_assert_int_ge(fd = open("log/" COUNTS_LOG, O_WRONLY | O_APPEND | O_CLOEXEC), 0);
+	ck_assert_int_eq(unlink("log/" COUNTS_LOG), 0);
 	line = line_of(&(struct hits){ .path = "/a" });
 	ck_assert_int_eq(write(fd, line, strlen(line)), (ssize_t)strlen(line));
 	(void)close(fd);
@@ -1097,28 +1097,28 @@ START_TEST(all_that_lies_beside_the_log_is_taken_in_but_for_what_is_compressed)
 		int count; /* of its lines */
 		bool counts;
 	} rows[] = {
-		{ STATS_LOG, 1, true },
-		{ STATS_LOG ".1", 2, true },
-		{ STATS_LOG "-20261121", 3, true },
-		{ STATS_LOG ".2.gz", 4, false },
+		{ COUNTS_LOG, 1, true },
+		{ COUNTS_LOG ".1", 2, true },
+		{ COUNTS_LOG "-20261121", 3, true },
+		{ COUNTS_LOG ".2.gz", 4, false },
 		{ "other.log", 5, false },
 		{ "error.log", 6, false },
 	};
 	int64_t wanted = 0;
 
 	begin_closed();
-	ck_assert_int_eq(mkdir("log/" STATS_LOG ".folder", 0700), 0);
+	ck_assert_int_eq(mkdir("log/" COUNTS_LOG ".folder", 0700), 0);
 	for (size_t i = 0; i < COUNT(rows); i++) {
 		log_to(
 		    rows[i].file, &(const struct hits){ .path = "/a", .count = rows[i].count }, 1);
 		set_age(rows[i].file, i % 2 == 0 ? 3600 : 0);
 		wanted += rows[i].counts ? rows[i].count : 0;
 	}
-	append(STATS_LOG ".empty", "", 0);
+	append(COUNTS_LOG ".empty", "", 0);
 	open_program();
 	ck_assert_int_eq(count_of("/a"), wanted);
 	ck_assert_int_eq(count_of("/a"), wanted);
-	ck_assert_int_eq(rmdir("log/" STATS_LOG ".folder"), 0);
+	ck_assert_int_eq(rmdir("log/" COUNTS_LOG ".folder"), 0);
 	end();
 }
 END_TEST
@@ -1131,7 +1131,7 @@ START_TEST(any_number_of_files_is_taken_in_after_a_pause)
 
 	begin_closed();
 	for (int i = 0; i < FILES; i++) {
-		(void)snprintf(name, sizeof(name), STATS_LOG ".%d", i);
+		(void)snprintf(name, sizeof(name), COUNTS_LOG ".%d", i);
 		log_to(name, &(const struct hits){ .path = "/a" }, 1);
 		set_age(name, 3600);
 	}
@@ -1149,7 +1149,7 @@ static void
 copy_log(const char *to, size_t n)
 {
 	static char bytes[64 * 1024];
-	FILE *file = fopen("log/" STATS_LOG, "re");
+	FILE *file = fopen("log/" COUNTS_LOG, "re");
 	size_t whole;
 
 	ck_assert_ptr_nonnull(file);
@@ -1164,13 +1164,13 @@ START_TEST(a_copy_of_the_log_counts_nothing_twice)
 
 	begin_closed();
 	LOG(.path = "/a", .count = 3);
-	copy_log(STATS_LOG ".all", 0);
-	copy_log(STATS_LOG ".some", line_n + 20);
+	copy_log(COUNTS_LOG ".all", 0);
+	copy_log(COUNTS_LOG ".some", line_n + 20);
 	open_program();
 	ck_assert_int_eq(count_of("/a"), 3);
 	LOG(.path = "/a");
 	ck_assert_int_eq(count_of("/a"), 4);
-	ck_assert_int_eq(truncate("log/" STATS_LOG, 0), 0);
+	ck_assert_int_eq(truncate("log/" COUNTS_LOG, 0), 0);
 	LOG(.path = "/a");
 	ck_assert_int_eq(count_of("/a"), 5);
 	ck_assert_int_eq(times_said("\"log_truncated\""), 1); /* of the log itself */
@@ -1185,14 +1185,14 @@ START_TEST(stats_is_not_well_while_much_of_the_log_waits)
 	begin();
 	ck_get("/healthz/stats", "{\"status\":\"ok\"}");
 	LOG(.path = "/a");
-	append(STATS_LOG, "a line without its end", 22);
+	append(COUNTS_LOG, "a line without its end", 22);
 	ck_assert_int_eq(count_of("/a"), 1);
 	ck_assert_int_eq(ingest_lag(), 22);
 	ck_get("/healthz/stats", "{\"status\":\"ok\"}");
-	ck_assert_int_eq(truncate("log/" STATS_LOG, 64 * 1024 * 1024 + 1024), 0);
+	ck_assert_int_eq(truncate("log/" COUNTS_LOG, 64 * 1024 * 1024 + 1024), 0);
 	ck_assert_int_eq(count_of("/a"), 1);
 	ck_assert_int_eq(GET("/healthz/stats"), 503);
-	append(STATS_LOG, "\n", 1);
+	append(COUNTS_LOG, "\n", 1);
 	LOG(.path = "/a");
 	ck_assert_int_eq(count_of("/a"), 2);
 	ck_assert_int_eq(ingest_lag(), 0);

@@ -42,7 +42,7 @@ write_log(void)
 {
 	static const char *const paths[] = { "", "/", "/a", "/a/b", "/a%20b", "/%FF\xfe",
 		"/\xc3\xa5", "/\\\"q\\\\", "=1+1", "/b?c&d" };
-	FILE *file = fopen("log/" STATS_LOG, "we");
+	FILE *file = fopen("log/" COUNTS_LOG, "we");
 
 	assert(file != NULL);
 	for (size_t i = 0; i < sizeof(paths) / sizeof(paths[0]); i++)
@@ -58,7 +58,7 @@ write_log(void)
 static void
 remove_all(void)
 {
-	static const char *const files[] = { "log/" STATS_LOG, COUNTS_FILE, COUNTS_FILE "-wal",
+	static const char *const files[] = { "log/" COUNTS_LOG, COUNTS_FILE, COUNTS_FILE "-wal",
 		COUNTS_FILE "-shm", COUNTS_FILE ".lock" };
 
 	if (fchdir(folder) != 0)
