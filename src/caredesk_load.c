@@ -197,6 +197,7 @@ caredesk_load(const struct caredesk_options *options)
 	if ((err = data_open(&options->conf, DATA_READ, &data)) == OK &&
 	    (err = user_become(data.conf->user)) == OK &&
 	    (err = db_open(COUNTS_FILE, DB_READ, &counts_schema, &loader.db)) == OK) {
+		load_open();
 		loader.load.listen = data.conf->listen;
 		err = send_all(&loader);
 	}

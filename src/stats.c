@@ -626,6 +626,8 @@ stats_health(struct request *req, struct response *res)
 	enum err err = commit_health(stats.commit);
 
 	(void)req;
+	if (err == OK)
+		err = ingest_health();
 	if (err == OK && ingest_lag() > LAG_MAX)
 		err = fail(ERR_BUSY, "%lld bytes of the access log are not taken in yet",
 		    (long long)ingest_lag());
@@ -645,6 +647,8 @@ stats_open(const struct conf *conf)
 	    (err = commit_open(COUNTS_FILE, &counts_schema, &stats.commit)) != OK)
 		return err;
 	thin_open(stats.commit, conf->stats.keep_days);
+	if ((err = runs_open()) != OK)
+		return err;
 	return ingest_open(stats.commit, stats.readers);
 }
 

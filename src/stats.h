@@ -50,6 +50,9 @@ enum err ingest_now(int64_t until_us) MUST_CHECK;
 void thin_open(struct commit *commit, int64_t keep_days);
 bool thin_some(void);
 
+/* How the last pass through the log went. */
+enum err ingest_health(void) MUST_CHECK;
+
 /* Bytes of the log that are not taken in. */
 int64_t ingest_lag(void);
 
@@ -57,6 +60,8 @@ enum err run_create(struct request *req, struct response *res) MUST_CHECK;
 enum err run_get(struct request *req, struct response *res) MUST_CHECK;
 enum err run_stop(struct request *req, struct response *res) MUST_CHECK;
 enum err runs_list(struct request *req, struct response *res) MUST_CHECK;
+
+enum err runs_open(void) MUST_CHECK;
 
 /* Runs under way end without their counts; runs_close() waits for that. */
 void runs_stop(void);

@@ -11,6 +11,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -29,14 +30,14 @@
 
 #define READ_BYTES (512 * 1024)
 #define SOURCES_MAX 256
+#define SOURCES_KEPT 64 /* that are held open, done or not: nginx may write to one yet */
+#define LOOK_EVERY_US (60 * CLOCK_SECOND_US) /* at the folder, though nothing is heard of it */
 #define ROWS_MAX (192 * 1024) /* of a batch; with 16 MiB of paths, about 32 MiB in all */
 #define PATHS_BYTES_MAX (16 * 1024 * 1024)
 #define DAMAGED_MAX 16 /* kept of one batch */
 #define PASS_EVERY_MS 50 /* while there is something to do */
 #define IDLE_MS 1000 /* where nothing is heard of a change; a look then costs nothing */
-#define DRAINED_US \
-	(10 * CLOCK_SECOND_US) /* a renamed file is read on for so long after it grew \
-	                        */
+#define DRAINED_US (10 * CLOCK_SECOND_US) /* since a renamed file grew */
 #define STORE_AGAIN_MS 500
 
 /* A file being read. */
@@ -44,7 +45,7 @@ struct source {
 	int fd;
 	dev_t device;
 	ino_t inode;
-	char name[64];
+	char name[NAME_MAX + 1];
 	struct counts_log log;
 	bool is_known; /* its first line was read, and looked for */
 	int64_t begun_s; /* the time in its first line: they are read in this order */
@@ -60,6 +61,7 @@ static struct {
 	int notify_fd, wake_fd;
 	pthread_t thread;
 	bool started, look_again;
+	int64_t look_us; /* when the folder is looked at next */
 	struct source sources[SOURCES_MAX];
 	size_t source_count;
 	int64_t lines, damaged_count; /* of the batch, whose hits are in the tally */
@@ -71,7 +73,6 @@ static struct {
 	pthread_cond_t changed;
 	int64_t asked, done; /* passes */
 	enum err err; /* of the pass that was done last */
-	struct err_state said;
 } ingest = { .notify_fd = -1, .wake_fd = -1, .lock = PTHREAD_MUTEX_INITIALIZER };
 
 /* --- A file's first line. */
@@ -128,6 +129,18 @@ is_done(const struct source *source, const struct stat *st)
 	    st->st_mtime < clock_now_us() / CLOCK_SECOND_US - DRAINED_US / CLOCK_SECOND_US;
 }
 
+/* Something else beside the log must not keep it from being counted. */
+static enum err
+cannot_open(const char *name)
+{
+	if (errno == ENOENT || errno == ELOOP) /* gone, or a link: no file of nginx's */
+		return OK;
+	if (strcmp(name, COUNTS_LOG) == 0)
+		return fail(ERR_BUSY, "%s: %m", name);
+	log_event(LOG_WARNING, "log_unreadable", "%s: %m; it is not counted", name);
+	return OK;
+}
+
 static enum err
 add_source(int folder, const char *name)
 {
@@ -136,10 +149,8 @@ add_source(int folder, const char *name)
 	int fd = openat(folder, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
 	enum err err;
 
-	if (fd < 0 && (errno == ENOENT || errno == ELOOP)) /* gone, or a link: no file of nginx's */
-		return OK;
 	if (fd < 0)
-		return fail(ERR_BUSY, COUNTS_LOG_FOLDER "/%s: %m", name);
+		return cannot_open(name);
 	/* More than that at once wait for the first ones to be done. */
 	ingest.look_again |= ingest.source_count == SOURCES_MAX;
 	if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode) || ingest.source_count == SOURCES_MAX ||
@@ -153,15 +164,10 @@ add_source(int folder, const char *name)
 	(void)snprintf(source->name, sizeof(source->name), "%s", name);
 	ingest.source_count++;
 	err = identify(source);
-	if (err == OK && is_done(source, &st))
+	/* Without a log, one of the renamed ones is what nginx writes to. */
+	if (err == OK && is_done(source, &st) && faccessat(folder, COUNTS_LOG, F_OK, 0) == 0)
 		drop_source(ingest.source_count - 1);
 	return err;
-}
-
-static bool
-is_log(const char *name)
-{
-	return counts_is_log(name) && strlen(name) < sizeof(ingest.sources[0].name);
 }
 
 static int
@@ -179,13 +185,15 @@ find_files(void)
 {
 	DIR *folder = opendir(COUNTS_LOG_FOLDER);
 	const struct dirent *entry;
-	enum err err = OK;
+	enum err err;
 
 	ingest.look_again = false;
+	ingest.look_us = clock_monotonic_us() + LOOK_EVERY_US;
 	if (folder == NULL)
 		return fail(ERR_BUSY, COUNTS_LOG_FOLDER ": %m");
+	err = add_source(dirfd(folder), COUNTS_LOG); /* before there is no room */
 	while (err == OK && (entry = readdir(folder)) != NULL)
-		if (is_log(entry->d_name))
+		if (counts_is_log(entry->d_name))
 			err = add_source(dirfd(folder), entry->d_name);
 	(void)closedir(folder);
 	return err;
@@ -229,6 +237,8 @@ name_current(void)
 		    is_there && source->device == st.st_dev && source->inode == st.st_ino;
 		if (!was || source->is_current)
 			continue;
+		source->grown_us =
+		    clock_monotonic_us(); /* nginx goes on writing to it for a while */
 		if (fstat(source->fd, &own) == 0 && own.st_nlink == 0)
 			log_event(LOG_WARNING, "log_vanished",
 			    "%s was removed while it was followed; what it held is taken in, and "
@@ -243,36 +253,63 @@ look_for_files(void)
 {
 	enum err err = OK;
 
-	if ((log_has_moved() || ingest.look_again) && (err = find_files()) == OK) {
+	if ((log_has_moved() || ingest.look_again || clock_monotonic_us() > ingest.look_us) &&
+	    (err = find_files()) == OK)
 		name_current();
-	}
 	return err;
 }
 
 /* --- Lines. */
 
 static void
-keep_damaged(const struct source *source, const char *line, size_t n)
+keep_damaged(int64_t position, const char *line, size_t n)
 {
 	struct counts_damaged *kept = &ingest.damaged[ingest.damaged_kept];
 
+	ingest.lines++;
 	ingest.damaged_count++;
 	if (ingest.damaged_kept == DAMAGED_MAX)
 		return;
 	ingest.damaged_kept++;
-	kept->position = source->log.position;
+	kept->position = position;
 	kept->n = n < COUNTS_LINE_MAX ? n : COUNTS_LINE_MAX;
 	memcpy(kept->line, line, kept->n);
 }
 
-static void
-take_line(struct source *source, const char *line, size_t n)
+static bool
+take_hit(const char *line, size_t n)
 {
 	struct hit hit;
+	bool taken = hit_parse(line, n, &hit) && tally_add(ingest.tally, &hit);
 
-	ingest.lines++;
-	if (!hit_parse(line, n, &hit) || !tally_add(ingest.tally, &hit))
-		keep_damaged(source, line, n);
+	ingest.lines += taken;
+	return taken;
+}
+
+/* A line that a full disk has cut off has the next one behind it, without an end between them.  How
+ * a line begins cannot stand inside of one, where quotes are escaped. */
+static size_t
+cut_off(const char *line, size_t n)
+{
+	const char *end = line + n, *at = line, *last = line;
+
+	while (
+	    at < end && (at = memmem(at, (size_t)(end - at), HIT_BEGINS, sizeof(HIT_BEGINS) - 1)))
+		last = at++;
+	return (size_t)(last - line);
+}
+
+static void
+take_line(int64_t position, const char *line, size_t n)
+{
+	size_t before;
+
+	if (take_hit(line, n))
+		return;
+	before = cut_off(line, n);
+	if (before > 0 && take_hit(line + before, n - before))
+		n = before;
+	keep_damaged(position, line, n);
 }
 
 static void
@@ -315,11 +352,11 @@ static enum err
 pass_long_line(struct source *source, int64_t *position)
 {
 	int64_t at = *position + READ_BYTES;
-	size_t kept = ingest.damaged_kept;
+	char begin[COUNTS_LINE_MAX];
 	const char *end = NULL;
 	ssize_t n;
 
-	keep_damaged(source, ingest.buffer, COUNTS_LINE_MAX);
+	memcpy(begin, ingest.buffer, sizeof(begin));
 	do {
 		n = pread(source->fd, ingest.buffer, READ_BYTES, at);
 		end = n > 0 ? memchr(ingest.buffer, '\n', (size_t)n) : NULL;
@@ -327,12 +364,9 @@ pass_long_line(struct source *source, int64_t *position)
 	} while (n > 0 && end == NULL);
 	if (n < 0)
 		return fail(ERR_BUSY, "%s: %m", source->name);
-	if (end == NULL) { /* looked at again when it is longer */
-		ingest.damaged_count--;
-		ingest.damaged_kept = kept;
+	if (end == NULL) /* looked at again when it is longer */
 		return OK;
-	}
-	ingest.lines++;
+	keep_damaged(*position, begin, sizeof(begin));
 	*position = at;
 	return OK;
 }
@@ -347,7 +381,7 @@ take_lines(struct source *source, size_t n, int64_t *position)
 	for (; (newline = memchr(line, '\n', (size_t)(end - line))) != NULL; line = newline + 1) {
 		if (tally_is_full(ingest.tally) && (err = store(source, *position)) != OK)
 			return err;
-		take_line(source, line, (size_t)(newline - line));
+		take_line(*position, line, (size_t)(newline - line));
 		*position += newline - line + 1;
 	}
 	return OK;
@@ -373,20 +407,12 @@ read_source(struct source *source)
 			err = pass_long_line(source, &position);
 	} while (
 	    err == OK && n == READ_BYTES && position > before && !atomic_load(&ingest.closing));
-	return err != OK ? err : store(source, position);
-}
-
-/* What was cut off before it was read cannot be known: said, and counted from the new beginning. */
-static enum err
-begin_anew(struct source *source, int64_t size)
-{
-	log_event(LOG_WARNING, "log_truncated",
-	    "%s was cut to %lld bytes; %lld were taken in, and what came behind them is lost",
-	    source->name, (long long)size, (long long)source->log.position);
-	ingest.look_again = true; /* a copy may have been made of it */
-	source->is_known = false;
-	source->log = (struct counts_log){ .id = 0 };
-	return identify(source);
+	if (err == OK)
+		err = store(source, position);
+	if (err != ERR_PRECONDITION)
+		return err;
+	source->is_known = false; /* a copy of it was read further: it is looked for again */
+	return OK;
 }
 
 /* Whether its first line is still the one that it is known by. */
@@ -400,6 +426,70 @@ is_same(const struct source *source)
 	    (is_whole && memcmp(now.log.head, source->log.head, sizeof(now.log.head)) == 0);
 }
 
+/* Where in a line of N bytes something was written after AT_S; N where nothing was. */
+static size_t
+written_after(const char *line, size_t n, int64_t at_s)
+{
+	size_t before = cut_off(line, n);
+	struct hit hit;
+
+	if (hit_parse(line, n, &hit))
+		return hit.at_s > at_s ? 0 : n;
+	return hit_parse(line + before, n - before, &hit) && hit.at_s > at_s ? before : n;
+}
+
+/* Where it was cut, as far as can be known: of what is there now, all that was written after it was
+ * read last is new. */
+static enum err
+find_cut(const struct source *source, int64_t *position)
+{
+	const int64_t at_s = source->log.seen_at / CLOCK_SECOND_US;
+	const char *line, *end, *newline;
+	ssize_t n;
+
+	for (*position = 0;; *position += line - ingest.buffer) {
+		n = pread(source->fd, ingest.buffer, READ_BYTES, *position);
+		if (n < 0)
+			return fail(ERR_BUSY, "%s: %m", source->name);
+		line = ingest.buffer;
+		end = line + n;
+		for (; (newline = memchr(line, '\n', (size_t)(end - line))) != NULL;
+		     line = newline + 1) {
+			size_t whole = (size_t)(newline - line);
+			size_t old = written_after(line, whole, at_s);
+
+			if (old < whole) {
+				*position += line + old - ingest.buffer;
+				return OK;
+			}
+		}
+		if (line == ingest.buffer) /* what has no end yet is new or garbage */
+			return OK;
+	}
+}
+
+/* What was cut off before it was read cannot be known: said.  It goes on from where it was cut, or
+ * from its new beginning; a copy may have been made of it. */
+static enum err
+begin_anew(struct source *source, int64_t size)
+{
+	int64_t position;
+	enum err err;
+
+	log_event(LOG_WARNING, "log_truncated",
+	    "%s was cut to %lld bytes; %lld were taken in, and what came behind them is lost "
+	    "unless a copy has it",
+	    source->name, (long long)size, (long long)source->log.position);
+	ingest.look_again = true;
+	if (is_same(source)) {
+		err = find_cut(source, &position);
+		return err == OK ? counts_cut(ingest.commit, &source->log, position) : err;
+	}
+	source->is_known = false;
+	source->log = (struct counts_log){ .id = 0 };
+	return identify(source);
+}
+
 static enum err
 follow(struct source *source)
 {
@@ -410,10 +500,12 @@ follow(struct source *source)
 	if (fstat(source->fd, &st) != 0)
 		return fail(ERR_BUSY, "%s: %m", source->name);
 	is_shorter = source->is_current && st.st_size < source->log.position;
-	if (source->is_known && (is_shorter || !is_same(source)))
+	if (source->is_known && is_shorter)
+		err = identify(source); /* when it was read last */
+	if (err == OK && source->is_known && (is_shorter || !is_same(source)))
 		err = begin_anew(source, (int64_t)st.st_size);
 	/* Also a known one: a copy of it, which is the same log, may have been read further. */
-	if (err == OK && (!source->is_known || st.st_size != source->log.position))
+	if (err == OK && (!source->is_known || st.st_size > source->log.position))
 		err = identify(source);
 	if (err != OK || !source->is_known || st.st_size <= source->log.position)
 		return err;
@@ -422,11 +514,12 @@ follow(struct source *source)
 }
 
 /* A file that was renamed may grow as long as a worker of nginx has it open; one that was removed,
- * until nginx opens another. */
+ * until nginx opens another.  With few of them nobody is in a hurry. */
 static bool
-is_drained(const struct source *source)
+is_drained(const struct source *source, const struct stat *st)
 {
 	return current() != NULL && !source->is_current &&
+	    (st->st_nlink == 0 || ingest.source_count > SOURCES_KEPT) &&
 	    clock_monotonic_us() - source->grown_us > DRAINED_US;
 }
 
@@ -443,7 +536,8 @@ drop_drained(void)
 		const struct source *source = &ingest.sources[i];
 		bool done = fstat(source->fd, &st) == 0 && st.st_size <= source->log.position;
 
-		if (done && (is_drained(source) || (ingest.look_again && is_done(source, &st)))) {
+		if (done &&
+		    (is_drained(source, &st) || (ingest.look_again && is_done(source, &st)))) {
 			drop_source(i);
 			makes_room = ingest.look_again;
 		}
@@ -515,7 +609,6 @@ settle_pass(int64_t asked, enum err err)
 	(void)pthread_mutex_lock(&ingest.lock);
 	ingest.done = asked;
 	ingest.err = err;
-	err_save(&ingest.said);
 	(void)pthread_cond_broadcast(&ingest.changed);
 	(void)pthread_mutex_unlock(&ingest.lock);
 }
@@ -610,12 +703,23 @@ ingest_now(int64_t until_us)
 	while (ingest.done < mine && in_time)
 		in_time = pthread_cond_timedwait(&ingest.changed, &ingest.lock, &until) == 0;
 	if (ingest.done < mine)
-		err = fail(ERR_BUSY, "the log is not taken in yet");
-	else if ((err = ingest.err) != OK)
-		err_restore(&ingest.said);
+		err = fail(ERR_BUSY, "the access log is not taken in yet");
+	else if (ingest.err != OK)
+		err = fail(ERR_BUSY, "the access log cannot be taken in now");
 	(void)pthread_mutex_unlock(&ingest.lock);
 	pool_wait_end();
 	return err;
+}
+
+enum err
+ingest_health(void)
+{
+	enum err err;
+
+	(void)pthread_mutex_lock(&ingest.lock);
+	err = ingest.err;
+	(void)pthread_mutex_unlock(&ingest.lock);
+	return err == OK ? OK : fail(ERR_BUSY, "the access log cannot be taken in now");
 }
 
 int64_t

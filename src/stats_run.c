@@ -2,9 +2,9 @@
  * stats_run: load runs, asked for by POST /test/N: real requests through the front door, and
  * whether the statistics counted them (see stats.h).
  *
- * A run has a thread of its own, so it goes on whoever watches.  While it is under way it has one
- * of RUNS_MAX slots; before and after, its row in table runs is all there is of it.  A row that has
- * not ended and has no slot is of a process that died: the run was interrupted.
+ * While a run is under way it has one of RUNS_MAX slots, each with a thread of its own, so it goes
+ * on whoever watches; before and after, its row in table runs is all there is of it.  A row that
+ * has not ended and has no slot is of a process that died: the run was interrupted.
  */
 #include "stats.h"
 
@@ -25,9 +25,10 @@
 #include "sql.h"
 
 #define RUNS_MAX 4 /* at once */
-#define RUNS_KEPT 1000
+#define RUNS_KEPT 1000 /* and all of the last day, whose answers are kept as long */
 #define WAITING_MAX 32 /* threads that wait for a run to end */
-#define COUNT_TRIES 30 /* where the log is not taken in in time, or nothing can be stored */
+#define BODY_MAX (64 * 1024) /* of a request, whose body means nothing */
+#define COUNT_TRIES 30 /* where the log is not taken in in time */
 #define TAKE_IN_US (10 * CLOCK_SECOND_US)
 #define LOCATION "/test/runs/"
 #define UNKNOWN (-1)
@@ -42,19 +43,22 @@ struct run {
 	bool under_way;
 };
 
+/* TAKEN by who makes the run, GOING from when its row is there: then it is the thread's. */
 struct slot {
-	bool taken;
+	enum { FREE, TAKEN, GOING } state;
 	struct run run; /* its id is 0 until the row is there */
 	struct load load;
-	struct load_result result; /* the run's thread's own */
+	struct load_result result; /* the thread's own */
 	int64_t before; /* the requests that its paths had */
 	bool stop;
 };
 
 static struct {
 	pthread_mutex_t lock; /* of all but what is a thread's own */
-	pthread_cond_t changed; /* a slot is free again */
+	pthread_cond_t changed; /* a slot's state, the end of a run, CLOSING */
 	struct slot slots[RUNS_MAX];
+	pthread_t threads[RUNS_MAX];
+	size_t thread_count;
 	int waiting;
 	bool closing;
 } runs = { .lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER };
@@ -77,7 +81,7 @@ static struct slot *
 find_slot(int64_t id)
 {
 	for (size_t i = 0; i < RUNS_MAX; i++)
-		if (runs.slots[i].taken && runs.slots[i].run.id == id)
+		if (runs.slots[i].state != FREE && runs.slots[i].run.id == id)
 			return &runs.slots[i];
 	return NULL;
 }
@@ -94,7 +98,7 @@ draw_words(struct slot *slot)
 			return err;
 		again = false;
 		for (size_t i = 0; i < RUNS_MAX; i++)
-			again |= &runs.slots[i] != slot && runs.slots[i].taken &&
+			again |= &runs.slots[i] != slot && runs.slots[i].state != FREE &&
 			    load_overlaps(&runs.slots[i].load.words, &slot->load.words);
 	} while (again);
 	return OK;
@@ -106,9 +110,9 @@ take_slot(int64_t requests, struct slot **taken)
 	for (size_t i = 0; i < RUNS_MAX && !runs.closing; i++) {
 		struct slot *slot = &runs.slots[i];
 
-		if (slot->taken)
+		if (slot->state != FREE)
 			continue;
-		*slot = (struct slot){ .taken = true,
+		*slot = (struct slot){ .state = TAKEN,
 			.run = { .requested = requests,
 			    .begun_at = clock_now_us(),
 			    .counted = UNKNOWN,
@@ -122,10 +126,10 @@ take_slot(int64_t requests, struct slot **taken)
 }
 
 static void
-free_slot(struct slot *slot)
+set_state(struct slot *slot, int state)
 {
 	lock();
-	slot->taken = false;
+	slot->state = state;
 	(void)pthread_cond_broadcast(&runs.changed);
 	unlock();
 }
@@ -210,64 +214,83 @@ make_end(struct db *db, void *arg)
 	return db_run(&q);
 }
 
-/* Until it succeeds, or there is no time for it. */
-static enum err
-insist(enum err (*step)(struct slot *), struct slot *slot)
-{
-	const struct timespec pause = { .tv_sec = 1 };
-	enum err err;
-
-	for (int i = 0; (err = step(slot)) != OK && i < COUNT_TRIES && !closing(); i++)
-		(void)nanosleep(&pause, NULL);
-	return err;
-}
-
 static enum err
 store_end(struct slot *slot)
 {
 	struct run run = slot->run; /* only this thread changes it by now */
 
-	run.ended_at = clock_now_us();
 	return commit_run(stats.commit, make_end, &run);
+}
+
+/* Until it succeeds, TRIES times or as long as the program runs. */
+static void
+insist(enum err (*step)(struct slot *), struct slot *slot, int tries)
+{
+	const struct timespec pause = { .tv_sec = 1 };
+
+	for (int i = 1; step(slot) != OK && i != tries && !closing(); i++) {
+		if (i == 1)
+			log_event(LOG_ERROR, "run", "run %lld: %s; it is tried again",
+			    (long long)slot->run.id, err_words());
+		(void)nanosleep(&pause, NULL);
+	}
+}
+
+static void
+make_requests(struct slot *slot)
+{
+	enum err err = load_run(&slot->load, &slot->result);
+
+	if (err != OK)
+		log_event(LOG_ERROR, "run", "run %lld: %s", (long long)slot->run.id, err_words());
+	lock();
+	take_result(&slot->run, &slot->result);
+	slot->run.stopped = slot->stop;
+	unlock();
+}
+
+/* From here on it can be seen by who waits, though it may be long before it can be stored. */
+static void
+end_run(struct slot *slot)
+{
+	lock();
+	slot->run.ended_at = clock_now_us();
+	(void)pthread_cond_broadcast(&runs.changed);
+	unlock();
+}
+
+/* What the end of the program comes into was interrupted. */
+static void
+do_run(struct slot *slot)
+{
+	slot->load.told = told;
+	slot->load.ctx = slot;
+	make_requests(slot);
+	if (!closing())
+		insist(count_after, slot, COUNT_TRIES);
+	if (!closing()) {
+		end_run(slot);
+		insist(store_end, slot, 0);
+	}
+	set_state(slot, FREE);
 }
 
 static void *
 run_main(void *arg)
 {
 	struct slot *slot = arg;
-	enum err err;
+	bool going;
 
-	slot->load.told = told;
-	slot->load.ctx = slot;
-	err = load_run(&slot->load, &slot->result);
-	lock();
-	take_result(&slot->run, &slot->result);
-	slot->run.stopped = slot->stop;
-	unlock();
-	if (err == OK && !closing())
-		err = insist(count_after, slot);
-	if (err != OK)
-		log_event(LOG_ERROR, "run", "run %lld: %s", (long long)slot->run.id, err_words());
-	if (!closing() && insist(store_end, slot) != OK)
-		log_event(LOG_ERROR, "run", "run %lld: its end cannot be stored: %s",
-		    (long long)slot->run.id, err_words());
-	free_slot(slot);
+	do {
+		lock();
+		while (slot->state != GOING && !runs.closing)
+			(void)pthread_cond_wait(&runs.changed, &runs.lock);
+		going = slot->state == GOING;
+		unlock();
+		if (going)
+			do_run(slot);
+	} while (going || !closing());
 	return NULL;
-}
-
-static enum err
-start_run(struct slot *slot)
-{
-	pthread_attr_t attributes;
-	pthread_t thread;
-	int failed;
-
-	(void)pthread_attr_init(&attributes);
-	(void)pthread_attr_setstacksize(&attributes, POOL_STACK_BYTES);
-	(void)pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-	failed = pthread_create(&thread, &attributes, run_main, slot);
-	(void)pthread_attr_destroy(&attributes);
-	return failed == 0 ? OK : fail(ERR_BUSY, "there is no thread for a run");
 }
 
 /* --- A run, shown. */
@@ -333,11 +356,11 @@ put_run(struct jsonw *w, const struct run *run)
 }
 
 static enum err
-send_run(struct response *res, const struct run *run)
+send_run(struct response *res, const struct run *run, int status)
 {
 	struct jsonw w;
 
-	response_begin(res, 200, "application/json");
+	response_begin(res, status, "application/json");
 	jsonw_open(&w, response_write, res);
 	put_run(&w, run);
 	return jsonw_close(&w);
@@ -377,7 +400,7 @@ copy_under_way(struct run copies[RUNS_MAX])
 
 	lock();
 	for (size_t i = 0; i < RUNS_MAX; i++)
-		if (runs.slots[i].taken && runs.slots[i].run.id > 0)
+		if (runs.slots[i].state != FREE && runs.slots[i].run.id > 0)
 			copies[n++] = runs.slots[i].run;
 	unlock();
 	return n;
@@ -482,7 +505,7 @@ run_get(struct request *req, struct response *res)
 	enum err err;
 
 	if ((err = request_id(req, "id", &id)) == OK && (err = read_run(id, &run)) == OK)
-		err = send_run(res, &run);
+		err = send_run(res, &run, 200);
 	return err;
 }
 
@@ -531,20 +554,8 @@ add_row(struct db *db, const struct slot *slot, int64_t *id)
 		return err;
 	db_query(&q, db, &sql_stats_runs_trim);
 	db_bind_int(&q, RUNS_KEPT);
+	db_bind_int(&q, slot->run.begun_at - ANSWER_KEPT_US);
 	return db_run(&q);
-}
-
-static enum err
-answer_accepted(struct answer *answer, const struct run *run)
-{
-	struct jsonw w;
-
-	answer_begin(answer, 202);
-	(void)snprintf(
-	    answer->location, sizeof(answer->location), LOCATION "%lld", (long long)run->id);
-	jsonw_open(&w, answer_write, answer);
-	put_run(&w, run);
-	return jsonw_close(&w);
 }
 
 /* Here, since only now it is known that this is no retry. */
@@ -568,57 +579,67 @@ make_run(struct db *db, void *arg)
 	lock();
 	slot->run.id = id;
 	unlock();
-	return answer_accepted(&creation->answer, &slot->run);
+	answer_begin(&creation->answer, 202);
+	(void)snprintf(creation->answer.location, sizeof(creation->answer.location),
+	    LOCATION "%lld", (long long)id);
+	return OK;
 }
 
-/* The run has its row and its thread, or had both before. */
+/* The run has its row and goes, or has gone before. */
 static enum err
-begin_run(struct creation *creation)
+begin_run(struct creation *creation, int64_t *id)
 {
+	const char *digits = creation->answer.location + strlen(LOCATION);
 	enum err err = stats_take_in(clock_monotonic_us() + TAKE_IN_US);
 
 	if (err == OK)
 		err = answer_commit(&creation->answer, stats.commit, make_run, creation);
-	if (err == OK && creation->slot != NULL)
-		err = start_run(creation->slot);
-	if (err != OK && creation->slot != NULL)
-		free_slot(creation->slot);
+	if (creation->slot != NULL)
+		set_state(creation->slot, err == OK ? GOING : FREE);
+	if (err == OK && !text_uint(digits, strlen(digits), id))
+		err = fail(ERR_INTERNAL, "a stored answer is not as it was written");
 	return err;
 }
 
-static enum err
+static bool
+is_under_way(int64_t id)
+{
+	const struct slot *slot = find_slot(id);
+
+	return slot != NULL && slot->run.ended_at == UNKNOWN;
+}
+
+static void
 await_end(int64_t id)
 {
-	enum err err = OK;
-
 	pool_wait_begin();
 	lock();
-	if (runs.waiting == WAITING_MAX && find_slot(id) != NULL)
-		err = fail(ERR_RATE, "too many wait for runs; ask with Prefer: respond-async");
-	runs.waiting++;
-	while (err == OK && find_slot(id) != NULL)
+	while (is_under_way(id))
 		(void)pthread_cond_wait(&runs.changed, &runs.lock);
-	runs.waiting--;
 	unlock();
 	pool_wait_end();
-	return err;
 }
 
-/* The whole result, once there is one. */
+/* A place for one who waits, taken before anything is begun. */
 static enum err
-send_end(const struct answer *answer, struct response *res)
+take_place(void)
 {
-	const char *digits = answer->location + strlen(LOCATION);
-	struct run run;
-	int64_t id;
-	enum err err;
+	bool taken;
 
-	if (!text_uint(digits, strlen(digits), &id))
-		return fail(ERR_INTERNAL, "a stored answer is not as it was written");
-	if ((err = await_end(id)) != OK || (err = read_run(id, &run)) != OK ||
-	    (err = send_run(res, &run)) != OK)
-		return err;
-	return response_field(res, "Content-Location", answer->location);
+	lock();
+	taken = runs.waiting < WAITING_MAX;
+	runs.waiting += taken;
+	unlock();
+	return taken ? OK
+		     : fail(ERR_RATE, "too many wait for runs; ask with Prefer: respond-async");
+}
+
+static void
+leave_place(void)
+{
+	lock();
+	runs.waiting--;
+	unlock();
 }
 
 /* The number in the path: 404 if it is none, 400 if it is too large. */
@@ -635,6 +656,42 @@ read_requests(const struct request *req, int64_t *requests)
 	return err_pending();
 }
 
+/* A body is part of the request that a key stands for. */
+static enum err
+read_key(struct request *req, struct answer *answer)
+{
+	char *body = NULL;
+	size_t n;
+	enum err err = answer_open(req, answer);
+
+	if (err == OK && (err = request_body(req, BODY_MAX, &body, &n)) == OK)
+		answer_digest(answer, body, n);
+	free(body);
+	return err;
+}
+
+static enum err
+create(struct request *req, struct response *res, struct creation *creation, bool async)
+{
+	struct run run;
+	int64_t id;
+	enum err err;
+
+	if ((err = read_key(req, &creation->answer)) != OK ||
+	    (err = begin_run(creation, &id)) != OK)
+		return err;
+	if (!async)
+		await_end(id);
+	if ((err = read_run(id, &run)) == OK)
+		err = send_run(res, &run, async ? 202 : 200);
+	if (err == OK)
+		err = response_field(
+		    res, async ? "Location" : "Content-Location", creation->answer.location);
+	if (err == OK && async)
+		err = response_field(res, "Preference-Applied", "respond-async");
+	return err;
+}
+
 enum err
 run_create(struct request *req, struct response *res)
 {
@@ -642,36 +699,48 @@ run_create(struct request *req, struct response *res)
 	struct creation creation = { .slot = NULL };
 	enum err err = read_requests(req, &creation.requests);
 
-	if (err != OK || (err = answer_open(req, &creation.answer)) != OK)
+	if (err != OK || (!async && (err = take_place()) != OK))
 		return err;
-	if ((err = begin_run(&creation)) == OK && async) {
-		err = answer_send(&creation.answer, res);
-		if (err == OK)
-			err = response_field(res, "Preference-Applied", "respond-async");
-	} else if (err == OK) {
-		err = send_end(&creation.answer, res);
-	}
+	err = create(req, res, &creation, async);
 	answer_close(&creation.answer);
+	if (!async)
+		leave_place();
 	return err;
 }
 
-/* --- The program ends. */
+/* --- The program. */
+
+enum err
+runs_open(void)
+{
+	pthread_attr_t attributes;
+	bool all = true;
+
+	load_open();
+	(void)pthread_attr_init(&attributes);
+	(void)pthread_attr_setstacksize(&attributes, POOL_STACK_BYTES);
+	for (size_t i = 0; i < RUNS_MAX && all; i++) {
+		all = pthread_create(&runs.threads[i], &attributes, run_main, &runs.slots[i]) == 0;
+		runs.thread_count += all;
+	}
+	(void)pthread_attr_destroy(&attributes);
+	return all ? OK : fail(ERR_INTERNAL, "there are no threads for runs");
+}
 
 void
 runs_stop(void)
 {
 	lock();
 	runs.closing = true;
+	(void)pthread_cond_broadcast(&runs.changed);
 	unlock();
 }
 
 void
 runs_close(void)
 {
-	lock();
-	runs.closing = true;
-	for (size_t i = 0; i < RUNS_MAX; i++)
-		while (runs.slots[i].taken)
-			(void)pthread_cond_wait(&runs.changed, &runs.lock);
-	unlock();
+	runs_stop();
+	for (size_t i = 0; i < runs.thread_count; i++)
+		(void)pthread_join(runs.threads[i], NULL);
+	runs.thread_count = 0;
 }

@@ -13,6 +13,7 @@ static char address[64];
 static struct load
 begin(void)
 {
+	load_open();
 	http_server_open(&server, NULL);
 	http_server_json(&server, 200, "{\"message\":\"ok\"}");
 	(void)snprintf(address, sizeof(address), "127.0.0.1:%d", server.port);

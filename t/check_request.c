@@ -466,6 +466,10 @@ START_TEST(a_preference_is_a_word_of_its_own)
 		{ "respond", false },
 		{ "wait=respond-async", false },
 		{ "xrespond-async", false },
+		{ "foo=\"x, respond-async, y\"", false },
+		{ "foo=\"\\\", respond-async\"", false },
+		{ "foo=\"x\", respond-async", true },
+		{ "foo=\"x", false },
 		{ ",", false },
 	};
 	char meta[128];

@@ -144,6 +144,18 @@ log_to(const char *file, const struct hits *hits, size_t n)
 		}
 }
 
+/* Sets when a file was written last. */
+static void
+set_age(const char *file, time_t seconds)
+{
+	struct timespec times[2] = { { .tv_sec = time(NULL) - seconds } };
+	char name[64];
+
+	times[1] = times[0];
+	(void)snprintf(name, sizeof(name), "log/%s", file);
+	ck_assert_int_eq(utimensat(AT_FDCWD, name, times, 0), 0);
+}
+
 #define LOG(...) log_to(COUNTS_LOG, &(const struct hits){ __VA_ARGS__ }, 1)
 
 /* What is asked; what is NULL is not sent. */
@@ -295,6 +307,7 @@ START_TEST(every_route_is_listed_here_and_has_roles)
 		{ METHOD_DELETE, "/test/runs/{id}", ROLE_ADMIN },
 		{ METHOD_POST, "/test/{requests}", ROLE_ADMIN },
 		{ METHOD_GET, "/healthz/stats", ROLES_ANYONE },
+		{ METHOD_GET, "/metrics/stats", ROLE_ADMIN },
 	};
 	size_t i = 0;
 
@@ -1037,6 +1050,81 @@ START_TEST(a_file_that_is_cut_is_counted_from_its_new_beginning)
 }
 END_TEST
 
+START_TEST(a_file_that_lost_its_end_goes_on_from_there)
+{
+	size_t line_n = strlen(line_of(&(const struct hits){ .path = "/a" }));
+
+	begin();
+	LOG(.path = "/a", .count = 4);
+	ck_assert_int_eq(count_of("/a"), 4);
+	/* As after a power failure: what is counted is on disk, the log is not.  What comes then
+	 * has a later time, by which it is known, whether a look came between or not. */
+	ck_assert_int_eq(truncate("log/" COUNTS_LOG, (off_t)(2 * line_n + 20)), 0);
+	LOG(.path = "/a", .at = "2099-01-01T00:00:00");
+	ck_assert_int_eq(count_of("/a"), 5);
+	LOG(.path = "/a", .count = 4);
+	ck_assert_int_eq(count_of("/a"), 9);
+	ck_assert_int_eq(truncate("log/" COUNTS_LOG, (off_t)(2 * line_n)), 0);
+	ck_assert_int_eq(count_of("/a"), 9);
+	LOG(.path = "/a", .at = "2099-01-01T00:00:00");
+	ck_assert_int_eq(count_of("/a"), 10);
+	ck_assert_int_eq(times_said("\"log_truncated\""), 2);
+	ck_assert_int_eq(times_said("\"log_damaged\""), 0);
+	end();
+}
+END_TEST
+
+START_TEST(a_line_behind_one_that_was_cut_off_counts)
+{
+	begin();
+	LOG(.path = "/a");
+	append(COUNTS_LOG, line_of(&(const struct hits){ .path = "/lost" }), 100);
+	LOG(.path = "/b");
+	append(COUNTS_LOG, "{\"time\":\"{\"time\":\"", 20);
+	LOG(.path = "/{\\\"time\\\":\\\"");
+	LOG(.path = "/a");
+	ck_assert_int_eq(count_of("/a"), 2);
+	ck_assert_int_eq(count_of("/b"), 1);
+	ck_assert_int_eq(count_of("/{\\\"time\\\":\\\""), 1);
+	ck_assert_int_eq(count_of("/lost"), 0);
+	ck_assert_int_eq(times_said("\"log_damaged\""), 1);
+	end();
+}
+END_TEST
+
+START_TEST(a_file_that_cannot_be_opened_keeps_no_other_from_being_counted)
+{
+	struct sockaddr_un un = { .sun_family = AF_UNIX, .sun_path = "log/" COUNTS_LOG ".socket" };
+	int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+
+	begin_closed();
+	ck_assert_int_eq(bind(fd, (const struct sockaddr *)&un, sizeof(un)), 0);
+	LOG(.path = "/a");
+	open_program();
+	ck_assert_int_eq(count_of("/a"), 1);
+	ck_get("/healthz/stats", "{\"status\":\"ok\"}");
+	ck_assert_int_ge(times_said("\"log_unreadable\""), 1);
+	(void)close(fd);
+	end();
+}
+END_TEST
+
+START_TEST(a_file_that_was_quiet_before_it_was_renamed_is_read_on)
+{
+	begin();
+	LOG(.path = "/a");
+	ck_assert_int_eq(count_of("/a"), 1);
+	set_age(COUNTS_LOG, 3600);
+	ck_assert_int_eq(rename("log/" COUNTS_LOG, "log/" COUNTS_LOG ".1"), 0);
+	ck_assert_int_eq(count_of("/a"), 1);
+	LOG(.path = "/b");
+	ck_assert_int_eq(count_of("/b"), 1);
+	log_to(COUNTS_LOG ".1", &(const struct hits){ .path = "/a" }, 1);
+	ck_assert_int_eq(count_of("/a"), 2);
+	end();
+}
+END_TEST
+
 START_TEST(a_file_that_is_renamed_is_read_to_its_end)
 {
 	char name[64];
@@ -1077,18 +1165,6 @@ START_TEST(a_file_that_is_removed_is_read_on_and_that_is_said)
 	end();
 }
 END_TEST
-
-/* Sets when a file was written last. */
-static void
-set_age(const char *file, time_t seconds)
-{
-	struct timespec times[2] = { { .tv_sec = time(NULL) - seconds } };
-	char name[64];
-
-	times[1] = times[0];
-	(void)snprintf(name, sizeof(name), "log/%s", file);
-	ck_assert_int_eq(utimensat(AT_FDCWD, name, times, 0), 0);
-}
 
 START_TEST(all_that_lies_beside_the_log_is_taken_in_but_for_what_is_compressed)
 {
@@ -1481,7 +1557,7 @@ START_TEST(a_retry_is_the_same_run_and_another_request_with_its_key_is_refused)
 		{ "/test/2", "key", "respond-async", 202, "\r\nLocation: /test/runs/1\r\n" },
 		{ "/test/3", "key", NULL, 422, "idempotency-key-reused" },
 		{ "/test/02", "key", NULL, 422, "idempotency-key-reused" },
-		{ "/test/2", "other", "wait=5, Respond-Async", 202, "\"status\":\"running\"" },
+		{ "/test/2", "other", "wait=5, Respond-Async", 202, "\"requested\":2," },
 		{ "/test/2", "other", NULL, 200, "{\"id\":2,\"status\":\"finished\"" },
 		{ "/test/2", "a b", NULL, 400, "\"pointer\":\"Idempotency-Key\"" },
 		{ "/test/x", "key", NULL, 404, "not-found" },
@@ -1508,8 +1584,8 @@ add_runs(void)
 	data_run("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1000) "
 		 "INSERT INTO runs (requested, begun_at, stopped, succeeded, failed, counted, "
 		 "took_us, p50_us, p90_us, p99_us, max_us, ended_at) SELECT 1000000, "
-		 "1800000000123456, 0, 999999, 1, 1000000, 123456789, 1000001, 2000001, 3000001, "
-		 "9999999, 1800000123456789 FROM n");
+		 "1700000000123456, 0, 999999, 1, 1000000, 123456789, 1000001, 2000001, 3000001, "
+		 "9999999, 1700000123456789 FROM n");
 	db_close(db);
 }
 
@@ -1606,6 +1682,9 @@ CHECK_MAIN(stats,
 	a_read_that_fails_counts_nothing_twice, damaged_lines_are_counted_and_kept_aside,
 	a_long_line_without_its_end_drops_none_of_those_that_are_kept,
 	a_file_that_is_cut_is_counted_from_its_new_beginning,
+	a_file_that_lost_its_end_goes_on_from_there, a_line_behind_one_that_was_cut_off_counts,
+	a_file_that_cannot_be_opened_keeps_no_other_from_being_counted,
+	a_file_that_was_quiet_before_it_was_renamed_is_read_on,
 	a_file_that_is_renamed_is_read_to_its_end,
 	a_file_that_is_removed_is_read_on_and_that_is_said,
 	all_that_lies_beside_the_log_is_taken_in_but_for_what_is_compressed,

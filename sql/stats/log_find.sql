@@ -1,2 +1,2 @@
--- $1 head -> id, position
-SELECT id, position FROM logs WHERE head = $1
+-- $1 head -> id, position, seen_at
+SELECT id, position, seen_at FROM logs WHERE head = $1

@@ -38,10 +38,13 @@ counts_head(int fd, struct counts_log *log, int64_t *begun_s, bool *is_whole)
 bool
 counts_is_log(const char *name)
 {
-	size_t n = strlen(name);
+	static const char *const compressed[] = { ".gz", ".bz2", ".xz", ".zst", ".lz4", ".Z" };
+	const char *end = strrchr(name, '.');
 
-	return strncmp(name, COUNTS_LOG, strlen(COUNTS_LOG)) == 0 &&
-	    !(n > 3 && strcmp(name + n - 3, ".gz") == 0);
+	for (size_t i = 0; i < sizeof(compressed) / sizeof(compressed[0]); i++)
+		if (end != NULL && strcmp(end, compressed[i]) == 0)
+			return false;
+	return strncmp(name, COUNTS_LOG, strlen(COUNTS_LOG)) == 0;
 }
 
 enum err
@@ -51,12 +54,13 @@ counts_find(struct db *db, struct counts_log *log)
 	bool found;
 	enum err err;
 
-	log->id = log->position = 0;
+	log->id = log->position = log->seen_at = 0;
 	db_query(&q, db, &sql_stats_log_find);
 	db_bind_bytes(&q, log->head, sizeof(log->head));
 	if ((err = db_next(&q, &found)) == OK && found) {
 		log->id = db_int(&q, 0);
 		log->position = db_int(&q, 1);
+		log->seen_at = db_int(&q, 2);
 	}
 	db_done(&q);
 	return err;
@@ -338,16 +342,16 @@ keep_damaged(struct db *db, const struct counts_batch *batch, int64_t log_id)
 }
 
 static enum err
-move_log(struct db *db, const struct counts_batch *batch, int64_t log_id, int64_t now_us)
+move_log(struct db *db, int64_t log_id, int64_t position, int64_t lines, int64_t damaged)
 {
 	struct db_query q;
 
 	db_query(&q, db, &sql_stats_log_move);
 	db_bind_int(&q, log_id);
-	db_bind_int(&q, batch->position);
-	db_bind_int(&q, batch->lines);
-	db_bind_int(&q, batch->damaged_count);
-	db_bind_int(&q, now_us);
+	db_bind_int(&q, position);
+	db_bind_int(&q, lines);
+	db_bind_int(&q, damaged);
+	db_bind_int(&q, clock_now_us());
 	return db_run(&q);
 }
 
@@ -362,17 +366,21 @@ make_batch(struct db *db, void *arg)
 {
 	struct change *change = arg;
 	const struct counts_batch *batch = change->batch;
-	int64_t now_us = clock_now_us();
-	enum err err = OK;
+	struct counts_log stored = *batch->log;
+	enum err err = counts_find(db, &stored);
 
-	change->log_id = batch->log->id;
-	if (change->log_id == 0)
-		err = add_log(db, batch->log, now_us, &change->log_id);
+	if (err == OK && stored.position != batch->log->position)
+		err = fail(ERR_PRECONDITION, "this part of the log was taken in before");
+	if (err == OK && stored.id == 0)
+		err = add_log(db, batch->log, clock_now_us(), &stored.id);
 	if (err == OK)
 		err = add_rows(db, batch->tally);
 	if (err == OK)
-		err = keep_damaged(db, batch, change->log_id);
-	return err != OK ? err : move_log(db, batch, change->log_id, now_us);
+		err = keep_damaged(db, batch, stored.id);
+	change->log_id = stored.id;
+	return err != OK
+	    ? err
+	    : move_log(db, stored.id, batch->position, batch->lines, batch->damaged_count);
 }
 
 enum err
@@ -386,6 +394,29 @@ counts_store(struct commit *commit, struct counts_batch *batch)
 	batch->log->id = change.log_id;
 	batch->log->position = batch->position;
 	return OK;
+}
+
+struct cut {
+	int64_t log_id, position;
+};
+
+static enum err
+make_cut(struct db *db, void *arg)
+{
+	const struct cut *cut = arg;
+
+	return move_log(db, cut->log_id, cut->position, 0, 0);
+}
+
+enum err
+counts_cut(struct commit *commit, struct counts_log *log, int64_t position)
+{
+	struct cut cut = { log->id, position };
+	enum err err = commit_run(commit, make_cut, &cut);
+
+	if (err == OK)
+		log->position = position;
+	return err;
 }
 
 /* --- Thinning. */

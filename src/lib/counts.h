@@ -30,6 +30,7 @@ struct counts_log {
 	int64_t id; /* 0: not stored yet */
 	unsigned char head[DIGEST_BYTES]; /* of the first line */
 	int64_t position; /* what is behind it is not taken in */
+	int64_t seen_at; /* when the position was stored, in microseconds since 1970 */
 };
 
 /* A line that is none of ours. */
@@ -39,7 +40,7 @@ struct counts_damaged {
 	char line[COUNTS_LINE_MAX];
 };
 
-/* A part of a log, up to POSITION. */
+/* A part of a log, from its position up to POSITION. */
 struct counts_batch {
 	struct counts_log *log;
 	struct tally *tally; /* of its lines, but for the damaged ones */
@@ -60,8 +61,13 @@ bool counts_is_log(const char *name);
 /* The id and the position of the log that begins with its head; id 0 where it is new. */
 enum err counts_find(struct db *db, struct counts_log *log) MUST_CHECK;
 
-/* Counts the batch and moves the log's position, both or neither; what commit_run() returns. */
+/* Counts the batch and moves the log's position, both or neither; what commit_run() returns.
+ * ERR_PRECONDITION, and nothing is done, if the position is not the one that the batch begins at:
+ * a copy of the log was read, too. */
 enum err counts_store(struct commit *commit, struct counts_batch *batch) MUST_CHECK;
+
+/* A known log has fewer bytes than were taken in: it goes on from POSITION. */
+enum err counts_cut(struct commit *commit, struct counts_log *log, int64_t position) MUST_CHECK;
 
 /* The first hour that is kept: nothing may be told of those before, of which some rows may be left.
  * 0 where none was ever removed. */

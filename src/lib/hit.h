@@ -18,6 +18,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#define HIT_BEGINS "{\"time\":\"" /* every line */
 #define HIT_PATH_MAX 8192 /* bytes; nginx takes no longer ones (large_client_header_buffers) */
 #define HIT_LINE_MAX (6 * HIT_PATH_MAX + 512) /* every byte escaped */
 

@@ -1,7 +1,6 @@
 #include "lib/load.h"
 
 #include <curl/curl.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -231,8 +230,8 @@ begin(struct loading *l)
 	return ok;
 }
 
-static void
-init(void)
+void
+load_open(void)
 {
 	(void)curl_global_init(CURL_GLOBAL_DEFAULT);
 }
@@ -240,13 +239,11 @@ init(void)
 enum err
 load_run(const struct load *load, struct load_result *result)
 {
-	static pthread_once_t once = PTHREAD_ONCE_INIT;
 
 	struct loading l = { .load = load, .result = result, .begun_us = clock_monotonic_us() };
 	enum err err = OK;
 
 	memset(result, 0, sizeof(*result));
-	(void)pthread_once(&once, init);
 	if ((l.multi = curl_multi_init()) == NULL || !begin(&l) || !drive(&l))
 		err = fail(ERR_BUSY, "no memory for requests");
 	for (size_t i = 0; i < LOAD_IN_FLIGHT; i++) {

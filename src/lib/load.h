@@ -6,7 +6,7 @@
  * in all.  So the requests of a run can be told from all others, and what was sent can be held
  * against what was counted.
  *
- * Any thread; load_run() stays until all is done.
+ * Any thread, after load_open(); load_run() stays until all is done.
  */
 #ifndef CAREDESK_LOAD_H
 #define CAREDESK_LOAD_H
@@ -44,6 +44,9 @@ struct load {
 	bool (*told)(void *ctx, const struct load_result *so_far);
 	void *ctx;
 };
+
+/* Once, before threads. */
+void load_open(void);
 
 /* Three different words. */
 enum err load_draw(struct load_words *words) MUST_CHECK;

@@ -438,12 +438,28 @@ request_accepts(const struct request *req, const char *type)
 	return request_quality(req, type) > 0;
 }
 
+/* Up to the next comma that stands in no quotes. */
+static size_t
+element_length(const char *s)
+{
+	bool quoted = false;
+	size_t n;
+
+	for (n = 0; s[n] != '\0' && (quoted || s[n] != ','); n++) {
+		if (s[n] == '"')
+			quoted = !quoted;
+		else if (quoted && s[n] == '\\' && s[n + 1] != '\0')
+			n++;
+	}
+	return n;
+}
+
 bool
 request_prefers(const struct request *req, const char *preference)
 {
 	size_t wanted = strlen(preference), n;
 
-	for (const char *s = req->prefer; *s != '\0'; s += strcspn(s, ",")) {
+	for (const char *s = req->prefer; *s != '\0'; s += element_length(s)) {
 		s += strspn(s, " \t,");
 		n = strcspn(s, " \t;,=");
 		if (n == wanted && strncasecmp(s, preference, n) == 0)

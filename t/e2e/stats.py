@@ -272,6 +272,22 @@ class Files(StatsCase):
         self.assertTrue(self.service.events("log_truncated"))
         self.assertExact()
 
+    def test_a_log_that_has_lost_its_name_is_followed_also_after_a_start(self):
+        self.get(self.name)
+        self.assertEqual(self.count(self.name), 1)
+        old = self.log(f"access.log.{time.time_ns()}")
+        os.rename(self.log(), old)
+        os.utime(old, (1, 1))
+        pid = self.service.pid("stats")
+        os.kill(pid, signal.SIGKILL)
+        wait_for(lambda: self.service.pids("stats") not in ([], [pid]), "stats is there again")
+        wait_for(lambda: self.get("/healthz/stats").status == 200, "stats is well")
+        self.get(self.name)
+        self.assertEqual(self.count(self.name), 2)
+        self.service.process.send_signal(signal.SIGUSR1)
+        wait_for(lambda: os.path.exists(self.log()), "the log is there again")
+        self.assertExact()
+
     def test_several_files_are_taken_in_after_a_pause(self):
         self.service.stop()
         for i in range(3):

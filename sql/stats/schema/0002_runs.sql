@@ -1,4 +1,4 @@
--- Load runs (POST /test/N), the last thousand of them.
+-- Load runs (POST /test/N): those of the last day, and at least the last thousand.
 CREATE TABLE runs (
 	id INTEGER PRIMARY KEY AUTOINCREMENT,
 	requested INTEGER NOT NULL,
