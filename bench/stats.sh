@@ -175,7 +175,7 @@ check_counts() {
 	local counted logged
 
 	counted=$(curl -sSf "$caredesk/stats/?prefix=/api/&format=csv" |
-	    awk -F , 'NR > 1 { n += $NF } END { printf "%d\n", n }')
+	    awk -F , 'NR > 1 { n += $(NF - 1) } END { printf "%d\n", n }')
 	logged=$(cat "$tmp"/data/log/access.log* | grep -c '"path":"/api/')
 	[ "$counted" -eq "$logged" ] || die "$counted of $logged requests were counted"
 	echo "Counted: $counted requests, which are the lines of the log."

@@ -32,6 +32,8 @@ struct stats stats;
 /* --- The question. */
 
 struct question {
+	struct request_text prefix; /* as it was given */
+	bool is_escaped; /* and so is PATH */
 	char from[PREFIX_MAX], to[PREFIX_MAX]; /* the prefix, and what is behind it */
 	size_t from_n, to_n; /* TO_N 0: no bound */
 	bool has_period, has_from;
@@ -65,15 +67,33 @@ read_period(const struct request *req, struct question *question)
 	question->has_period = question->has_from || has_to;
 }
 
+/* A path as it is shown, with \xFF for bytes where the client says so; returns its length. */
+static size_t
+take_path(const struct question *question, struct request_text text, char *out)
+{
+	unsigned char byte;
+	size_t n = 0;
+
+	for (size_t i = 0; i < text.n; i++) {
+		if (question->is_escaped && text.n - i >= 4 && memcmp(text.s + i, "\\x", 2) == 0 &&
+		    text_hex(text.s + i + 2, 1, &byte)) {
+			out[n++] = (char)byte;
+			i += 3;
+		} else {
+			out[n++] = text.s[i];
+		}
+	}
+	return n;
+}
+
 /* The paths that begin with PREFIX are those from it up to the next text that does not. */
 static void
-set_prefix(struct question *question, struct request_text prefix)
+set_prefix(struct question *question)
 {
-	size_t n = prefix.n;
+	size_t n = take_path(question, question->prefix, question->from);
 
-	memcpy(question->from, prefix.s, n);
 	question->from_n = n;
-	memcpy(question->to, prefix.s, n);
+	memcpy(question->to, question->from, n);
 	while (n > 0 && (unsigned char)question->to[n - 1] == 0xff)
 		n--;
 	if (n > 0)
@@ -85,12 +105,13 @@ static void
 read_prefix(const struct request *req, struct question *question)
 {
 	bool found;
-	struct request_text prefix = request_param(req, "prefix", &found);
 
-	if (found && prefix.n > PREFIX_MAX)
+	question->is_escaped = request_param_flag(req, "escaped", false);
+	question->prefix = request_param(req, "prefix", &found);
+	if (found && question->prefix.n > PREFIX_MAX)
 		(void)fail_field("prefix", "must have at most %d bytes", PREFIX_MAX);
 	else if (found)
-		set_prefix(question, prefix);
+		set_prefix(question);
 }
 
 static void
@@ -124,7 +145,8 @@ read_cursor(const struct request *req, struct question *question)
 
 /* --- Rows going out. */
 
-/* Bytes that are not UTF-8 as \xFF, in OUT; then *ESCAPED is set. */
+/* Bytes that are not UTF-8 as \xFF, in OUT; then *ESCAPED is set, and a backslash is shown so,
+ * too: as many paths, as many texts. */
 static size_t
 show_path(const char *path, size_t n, char out[SHOWN_MAX], bool *escaped)
 {
@@ -133,7 +155,7 @@ show_path(const char *path, size_t n, char out[SHOWN_MAX], bool *escaped)
 	*escaped = !text_utf8_valid(path, n);
 	for (size_t i = 0; i<n; i += step> 0 ? step : 1) {
 		step = text_utf8_sequence(path + i, n - i);
-		if (step > 0) {
+		if (step > 0 && !(*escaped && path[i] == '\\')) {
 			memcpy(out + to, path + i, step);
 			to += step;
 		} else {
@@ -227,15 +249,15 @@ end_rows(struct writer *w)
 static void
 put_path(struct writer *w, const char *path, size_t n, int64_t count)
 {
-	char number[TEXT_INT_SIZE + 3] = ",";
+	char number[TEXT_INT_SIZE + 16];
 	bool escaped;
-	size_t shown_n = show_path(path, n, w->shown, &escaped), used;
+	size_t shown_n = show_path(path, n, w->shown, &escaped);
 
 	if (w->is_csv) {
 		put_quoted(w, w->shown, shown_n);
-		used = 1 + text_int(count, number + 1);
-		memcpy(number + used, "\r\n", 2);
-		put(w, number, used + 2);
+		(void)snprintf(number, sizeof(number), ",%lld,%s\r\n", (long long)count,
+		    escaped ? "true" : "false");
+		put(w, number, strlen(number));
 		return;
 	}
 	jsonw_object_begin(&w->json, NULL);
@@ -289,6 +311,20 @@ check_kept(struct db *db, const struct question *question)
 	return err_pending();
 }
 
+/* Without a beginning, what is kept. */
+static enum err
+begin_at_kept(struct db *db, struct question *question)
+{
+	char time[CLOCK_TEXT_SIZE];
+	enum err err = counts_kept_from(db, &question->first_hour);
+
+	if (err != OK || question->end_hour > question->first_hour || question->first_hour == 0)
+		return err;
+	clock_text(question->first_hour * HOUR_US, time);
+	(void)fail_field("to", "must be later than %s: hours before it are not kept", time);
+	return err_pending();
+}
+
 static void
 bind_prefix(struct db_query *q, const struct question *question)
 {
@@ -332,8 +368,8 @@ put_link(struct response *res, const struct question *question, int64_t count, i
 
 #define ADD(...) n += (size_t)snprintf(link + n, sizeof(link) - n, __VA_ARGS__)
 	if (question->from_n > 0) {
-		(void)text_percent_encode(question->from, question->from_n, prefix);
-		ADD("&prefix=%s", prefix);
+		(void)text_percent_encode(question->prefix.s, question->prefix.n, prefix);
+		ADD("&prefix=%s%s", prefix, question->is_escaped ? "&escaped=true" : "");
 	}
 	if (question->first_hour > 0) {
 		clock_text(question->first_hour * HOUR_US, time);
@@ -388,7 +424,7 @@ put_path_row(struct writer *w, const struct db_query *q)
 	put_path(w, path, n, db_int(q, 1));
 }
 
-#define LIST_HEAD "path,count\r\n"
+#define LIST_HEAD "path,count,escaped\r\n"
 
 static enum err
 send_page(struct db_query *q, const struct question *question, struct response *res)
@@ -531,13 +567,14 @@ static enum err
 put_path_hours(
     struct db *db, struct request_text path, const struct question *question, struct writer *w)
 {
+	char wanted[REQUEST_QUERY_MAX];
 	int64_t id = 0, first = 0, end = 0;
 	struct db_query q;
 	bool found;
 	enum err err;
 
 	db_query(&q, db, &sql_stats_path_get);
-	db_bind_bytes(&q, path.s, path.n);
+	db_bind_bytes(&q, wanted, take_path(question, path, wanted));
 	if ((err = db_next(&q, &found)) == OK && found) {
 		id = db_int(&q, 0);
 		first = db_int(&q, 1);
@@ -610,8 +647,7 @@ stats_hourly(struct request *req, struct response *res)
 	if ((err = err_pending()) != OK || (err = stats_take_in(req->start_us + TAKE_IN_US)) != OK)
 		return err;
 	if ((err = borrow(req, &db)) == OK)
-		err = question.has_from ? check_kept(db, &question)
-					: counts_kept_from(db, &question.first_hour);
+		err = question.has_from ? check_kept(db, &question) : begin_at_kept(db, &question);
 	if (err == OK)
 		err = send_hours(db, by_path ? &path : NULL, &question, res);
 	db_return(stats.readers, db);

@@ -10,7 +10,7 @@
 #include "stats.h"
 
 #define CSV "text/csv; charset=utf-8; header=present"
-#define LIST_HEAD "path,count\r\n"
+#define LIST_HEAD "path,count,escaped\r\n"
 #define HOURLY_HEAD "hour,requests,errors,mean_ms,max_ms\r\n"
 
 /* --- The program without a server, on a data folder of its own. */
@@ -667,7 +667,8 @@ START_TEST(any_byte_of_a_path_comes_out_harmless)
 	}
 	ck_assert_int_eq(GET("/stats?format=csv"), 200);
 	for (size_t i = 0; i < COUNT(rows); i++) {
-		(void)snprintf(wanted, sizeof(wanted), "\r\n%s,1\r\n", rows[i].csv);
+		(void)snprintf(wanted, sizeof(wanted), "\r\n%s,1,%s\r\n", rows[i].csv,
+		    strstr(rows[i].json, "escaped") != NULL ? "true" : "false");
 		ck_assert_msg(said(wanted), "row %zu: %s", i, body());
 	}
 	end();
@@ -683,7 +684,7 @@ START_TEST(the_longest_path_is_shown_whole_also_where_no_byte_of_it_is_utf_8)
 	memset(path, 0xff, HIT_PATH_MAX);
 	for (int i = 0; i < HIT_PATH_MAX; i++)
 		to = stpcpy(to, "\\xFF");
-	(void)stpcpy(to, "\",1\r\n");
+	(void)stpcpy(to, "\",1,true\r\n");
 	LOG(.path = path);
 	ck_get("/stats?format=csv", shown);
 	ck_assert_int_eq(GET("/stats?limit=1"), 200);
@@ -693,6 +694,41 @@ START_TEST(the_longest_path_is_shown_whole_also_where_no_byte_of_it_is_utf_8)
 	LOG(.path = path); /* none that nginx takes: damaged */
 	ck_get("/stats?format=csv", shown);
 	ck_assert_int_eq(times_said("log_damaged"), 1);
+	end();
+}
+END_TEST
+
+START_TEST(paths_that_are_no_text_are_asked_for_as_they_are_shown)
+{
+	static const struct {
+		const char *query, *says;
+	} rows[] = {
+		{ "path=/%5CxFF%5Cx5C&escaped=true", "\"requests\":1," },
+		{ "path=/%5CxFF%5C&escaped=true", "\"requests\":1," },
+		{ "path=/%5CxFF%5C", "\"requests\":2," },
+		{ "path=/%5CxFF%5C&escaped=false", "\"requests\":2," },
+		{ "path=/%5CxFG&escaped=true", "[]" },
+		{ "path=/%5Cx&escaped=true", "[]" },
+		{ "prefix=/%5CxFF&escaped=true", "\"requests\":1," },
+		{ "prefix=/%5CxF&escaped=true", "\"requests\":2," },
+	};
+	char uri[128];
+
+	begin();
+	LOG(.path = "/\xff\\\\");
+	LOG(.path = "/\\\\xFF\\\\", .count = 2);
+	ck_assert_int_eq(GET("/stats/?limit=2"), 200);
+	ck_assert(said("{\"path\":\"/\\\\xFF\\\\\",\"count\":2}"));
+	ck_assert(said("{\"path\":\"/\\\\xFF\\\\x5C\",\"count\":1,\"escaped\":true}"));
+	for (size_t i = 0; i < COUNT(rows); i++) {
+		(void)snprintf(uri, sizeof(uri), "/stats/hourly?%s", rows[i].query);
+		ck_assert_int_eq(GET(uri), 200);
+		ck_assert_msg(said(rows[i].says), "%s: %s", rows[i].query, body());
+	}
+	LOG(.path = "/\xff");
+	ck_assert_int_eq(GET("/stats/?prefix=/%5CxFF&escaped=true&limit=1"), 200);
+	ck_assert_msg(
+	    strstr(field("Link"), "&prefix=%2F%5CxFF&escaped=true>") != NULL, "%s", field("Link"));
 	end();
 }
 END_TEST
@@ -1675,7 +1711,8 @@ CHECK_MAIN(stats,
 	prefix_and_period_narrow_the_list, a_prefix_has_at_most_four_hundred_bytes,
 	a_bad_question_is_refused_with_every_bad_field_named, pages_join_to_the_whole_list,
 	a_link_with_the_longest_prefix_fits, any_byte_of_a_path_comes_out_harmless,
-	the_longest_path_is_shown_whole_also_where_no_byte_of_it_is_utf_8, format_wins_over_accept,
+	the_longest_path_is_shown_whole_also_where_no_byte_of_it_is_utf_8,
+	paths_that_are_no_text_are_asked_for_as_they_are_shown, format_wins_over_accept,
 	head_options_and_other_methods_follow_the_table, a_long_list_is_streamed_from_one_snapshot,
 	a_client_that_leaves_ends_the_work, hours_add_up_by_path_prefix_and_period,
 	hours_come_as_csv_with_three_decimals, a_line_counts_once_its_end_is_there,

@@ -160,7 +160,7 @@ class Counting(StatsCase):
         self.assertExact()
         table = list(csv.reader(io.StringIO(self.get("/stats/?format=csv").body.decode(),
                                             newline="")))
-        self.assertEqual(table[0], ["path", "count"])
+        self.assertEqual(table[0], ["path", "count", "escaped"])
         self.assertTrue(found <= {row[0] for row in table[1:]})
 
     def test_the_largest_count_comes_first_and_pages_are_the_list(self):
@@ -357,6 +357,9 @@ class Thinning(StatsCase):
                       f"hourly?path={self.path}&from={self.hour(kept_from - 1)}",
                       f"hourly?{prefix}&from={self.hour(now - 9600)}&to={self.hour(now)}"):
             self.assertRefused(query, kept_from)
+        refused = self.assertProblem(
+            self.asked(f"hourly?path={self.path}&to={self.hour(kept_from)}"), 400, "invalid-input")
+        self.assertEqual([one["pointer"] for one in refused["errors"]], ["to"])
         since = f"from={self.hour(kept_from)}"
         self.assertEqual(self.asked(f"?{prefix}&{since}").json, [{"path": self.path, "count": 2}])
         self.assertEqual(self.asked(f"?{prefix}").json, [{"path": self.path, "count": 5}])
