@@ -1116,7 +1116,7 @@ START_TEST(a_line_behind_one_that_was_cut_off_counts)
 	LOG(.path = "/a");
 	append(COUNTS_LOG, line_of(&(const struct hits){ .path = "/lost" }), 100);
 	LOG(.path = "/b");
-	append(COUNTS_LOG, "{\"time\":\"{\"time\":\"", 20);
+	append(COUNTS_LOG, HIT_BEGINS HIT_BEGINS, 2 * strlen(HIT_BEGINS));
 	LOG(.path = "/{\\\"time\\\":\\\"");
 	LOG(.path = "/a");
 	ck_assert_int_eq(count_of("/a"), 2);

@@ -246,7 +246,7 @@ class Files(StatsCase):
                 connection.execute("SELECT line FROM damaged ORDER BY id DESC LIMIT 6")]
         connection.close()
         self.assertEqual(sorted(kept), sorted(line.strip("\n").encode()[:1000] for line in damaged))
-        self.assertTrue(self.service.events("log_damaged"))
+        wait_for(lambda: self.service.events("log_damaged"), "it is said")
 
     def test_rotation_by_rename_loses_nothing(self):
         for i in range(5):
@@ -269,7 +269,7 @@ class Files(StatsCase):
         os.truncate(self.log(), 0)
         self.get(self.name)
         wait_for(lambda: self.count(self.name) == 2, "both are counted")
-        self.assertTrue(self.service.events("log_truncated"))
+        wait_for(lambda: self.service.events("log_truncated"), "it is said")
         self.assertExact()
 
     def test_a_log_that_has_lost_its_name_is_followed_also_after_a_start(self):
