@@ -14,16 +14,19 @@
 #include "lib/serve.h"
 #include "lib/upstream.h"
 
-#define BODY_MAX (1024 * 1024) /* a thousand upstreams tell of themselves in 100 KiB */
+/* A thousand upstreams tell of themselves in 100 KiB, and of all that they did in 2 or 3 MiB. */
+#define HEALTH_MAX (1024 * 1024)
+#define METRICS_MAX (16 * 1024 * 1024)
 #define DEADLINE_US CLOCK_SECOND_US
 
 enum question { HEALTH, METRICS_TEXT, QUESTIONS };
 
 static const struct {
 	const char *name, *accept;
+	size_t body_max;
 } questions[QUESTIONS] = {
-	[HEALTH] = { "healthz", "application/json" },
-	[METRICS_TEXT] = { "metrics", SCRAPE_PRODUCES },
+	[HEALTH] = { "healthz", "application/json", HEALTH_MAX },
+	[METRICS_TEXT] = { "metrics", SCRAPE_PRODUCES, METRICS_MAX },
 };
 
 /* Each program, as it is asked each question. */
@@ -196,7 +199,7 @@ open_program(enum question question, size_t i)
 		.accept = questions[question].accept,
 		.socket = HTTP_SOCKET,
 		.max_in_flight = UINT32_MAX,
-		.body_max = BODY_MAX,
+		.body_max = questions[question].body_max,
 		.circuit_failures = UINT32_MAX, /* always asked anew */
 		.circuit_pause_us = CLOCK_SECOND_US,
 	};

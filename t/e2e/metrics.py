@@ -293,6 +293,25 @@ class Upstreams(MetricsCase):
         self.assertEqual(self.made("beta"), 3)
 
 
+class Many(MetricsCase):
+    """As many insurers as a configuration may well have."""
+
+    @classmethod
+    def config(cls):
+        return {"coalesce": {"upstreams": [{"name": f"insurer-{i:04}", "url": "http://127.0.0.1:1/"}
+                                           for i in range(1000)]}}
+
+    def test_what_a_thousand_insurers_give_is_told(self):
+        self.get("/api/coalescence/default?member_id=1")
+        alone = self.get("/metrics/coalesce", Accept=ACCEPT)
+        harness.note(f"{len(alone.body)} bytes")
+        self.assertGreater(len(alone.body), 1024 * 1024)
+        samples = self.read()
+        self.assertEqual(samples["caredesk_up", frozenset({("program", "coalesce")})], 1)
+        self.assertEqual(len({dict(labels)["upstream"] for name, labels in samples
+                              if name == "caredesk_upstream_calls_total"}), 1000)
+
+
 class Death(MetricsCase):
     def await_up(self, *away):
         """That exactly these are 0, and what was read then."""
