@@ -30,6 +30,8 @@
 #include "lib/user.h"
 
 #define MIB INT64_C(1048576)
+#define TURN_LOCK \
+	"run/rotate" /* the log's folder is open to nginx's workers, and so to be locked */
 #define NAME_TRIES 100 /* names of one second */
 #define LOOK_EVERY_MS 10
 #define TURN_WITHIN_US (10 * CLOCK_SECOND_US)
@@ -38,7 +40,7 @@
 #define NAME_CHARACTERS "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz.-_"
 
 struct rotation {
-	int folder_fd;
+	int lock_fd, folder_fd;
 	int nginx_fd; /* its master; -1 where the service does not run */
 	int64_t least_bytes; /* that the log must have; -1: it is not renamed */
 };
@@ -96,13 +98,15 @@ log_is_there(const struct rotation *r)
 	return fstatat(r->folder_fd, COUNTS_LOG, &st, AT_SYMLINK_NOFOLLOW) == 0;
 }
 
-/* Also where an earlier command was killed before it came to this. */
+/* After a renaming in any case: the log that is there may be of a worker that was slow to open it
+ * the last time, and the others still write to the old one.  Else where there is none, since an
+ * earlier command was killed before it came to this. */
 static enum err
-reopen_log(const struct rotation *r)
+reopen_log(const struct rotation *r, bool is_renamed)
 {
 	int64_t until_us = clock_monotonic_us() + REOPEN_WITHIN_US;
 
-	if (r->nginx_fd < 0 || log_is_there(r))
+	if (r->nginx_fd < 0 || (!is_renamed && log_is_there(r)))
 		return OK;
 	if (pidfd_send_signal(r->nginx_fd, SIGUSR1, NULL, 0) != 0)
 		return fail(ERR_BUSY, "nginx cannot be told to open a new " COUNTS_LOG ": %m");
@@ -121,19 +125,26 @@ reopen_log(const struct rotation *r)
 
 /* One command at a time works in the folder. */
 static enum err
-open_folder(struct rotation *r)
+await_turn(struct rotation *r)
 {
 	int64_t until_us = clock_monotonic_us() + TURN_WITHIN_US;
 
-	r->folder_fd = open(COUNTS_LOG_FOLDER, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	if (r->folder_fd < 0)
-		return fail(ERR_INPUT, COUNTS_LOG_FOLDER ": %m");
-	while (flock(r->folder_fd, LOCK_EX | LOCK_NB) != 0) {
+	r->lock_fd = open(TURN_LOCK, O_CREAT | O_RDWR | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (r->lock_fd < 0)
+		return fail(ERR_INPUT, TURN_LOCK ": %m");
+	while (flock(r->lock_fd, LOCK_EX | LOCK_NB) != 0) {
 		if (errno != EWOULDBLOCK || clock_monotonic_us() > until_us)
-			return fail(ERR_BUSY, COUNTS_LOG_FOLDER ": its lock: %m");
+			return fail(ERR_BUSY, TURN_LOCK ": %m");
 		(void)poll(NULL, 0, LOOK_EVERY_MS);
 	}
 	return OK;
+}
+
+static enum err
+open_folder(struct rotation *r)
+{
+	r->folder_fd = open(COUNTS_LOG_FOLDER, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	return r->folder_fd >= 0 ? OK : fail(ERR_INPUT, COUNTS_LOG_FOLDER ": %m");
 }
 
 /* access.log.20261121T041858Z; from the second try on with -2, -3, ... */
@@ -148,11 +159,12 @@ name_old(const char now[CLOCK_TEXT_SIZE], int try, char *name, size_t room)
 }
 
 static enum err
-rename_log(const struct rotation *r)
+rename_log(const struct rotation *r, bool *is_renamed)
 {
 	char now[CLOCK_TEXT_SIZE], name[NAME_MAX + 1];
 	struct stat st;
 
+	*is_renamed = false;
 	if (r->least_bytes < 0 ||
 	    fstatat(r->folder_fd, COUNTS_LOG, &st, AT_SYMLINK_NOFOLLOW) != 0 ||
 	    !S_ISREG(st.st_mode) || st.st_size == 0 || st.st_size < r->least_bytes)
@@ -163,6 +175,7 @@ rename_log(const struct rotation *r)
 		if (renameat2(r->folder_fd, COUNTS_LOG, r->folder_fd, name, RENAME_NOREPLACE) ==
 		    0) {
 			(void)printf("rotated to %s\n", name);
+			*is_renamed = true;
 			return OK;
 		}
 		if (errno == ENOENT) /* somebody else was first */
@@ -400,12 +413,13 @@ least_bytes(const struct caredesk_options *options, const struct conf *conf)
 static enum err
 rotate(struct rotation *r, struct data *data)
 {
-	enum err err = rename_log(r);
+	bool is_renamed;
+	enum err err = rename_log(r, &is_renamed);
 
 	if (data->lock_fd >= 0)
 		(void)close(data->lock_fd);
 	data->lock_fd = -1;
-	if (err == OK && (err = reopen_log(r)) == OK)
+	if (err == OK && (err = reopen_log(r, is_renamed)) == OK)
 		err = remove_all_old(r->folder_fd, data->conf);
 	return err;
 }
@@ -413,7 +427,7 @@ rotate(struct rotation *r, struct data *data)
 enum err
 caredesk_rotate(const struct caredesk_options *options)
 {
-	struct rotation r = { .folder_fd = -1, .nginx_fd = -1 };
+	struct rotation r = { .lock_fd = -1, .folder_fd = -1, .nginx_fd = -1 };
 	struct data data;
 	enum err err = data_open(&options->conf, DATA_WRITE, &data);
 
@@ -421,7 +435,7 @@ caredesk_rotate(const struct caredesk_options *options)
 	(void)setvbuf(stdout, NULL, _IOLBF, 0); /* in order with what goes to standard error */
 	if (err == ERR_BUSY && data.conf != NULL)
 		err = find_nginx(&r.nginx_fd);
-	if (err == OK && (err = open_folder(&r)) == OK) {
+	if (err == OK && (err = await_turn(&r)) == OK && (err = open_folder(&r)) == OK) {
 		r.least_bytes = least_bytes(options, data.conf);
 		err = rotate(&r, &data);
 	}
@@ -429,6 +443,8 @@ caredesk_rotate(const struct caredesk_options *options)
 		(void)close(r.nginx_fd);
 	if (r.folder_fd >= 0)
 		(void)close(r.folder_fd);
+	if (r.lock_fd >= 0)
+		(void)close(r.lock_fd);
 	data_close(&data);
 	return err;
 }

@@ -161,6 +161,51 @@ class Rotating(RotateCase):
         for i in range(5):
             self.assertEqual(self.count(f"/api/many/{i}"), 1)
 
+    def test_a_log_that_somebody_was_faster_to_open_is_opened_anew(self):
+        """Such as a worker that comes to it late: all others must leave the old one, too."""
+        stop, made = threading.Event(), []
+
+        def make():
+            while not stop.is_set():
+                with contextlib.suppress(FileExistsError):
+                    os.close(os.open(self.log(), os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644))
+                    made.append(True)
+
+        thread = threading.Thread(target=make, daemon=True)
+        thread.start()
+        try:
+            for i in range(1, 11):
+                self.get("/api/faster")
+                name = self.rotated()
+                wait_for(lambda: not self.writers(name), f"nobody writes to {name}")
+                self.get("/api/faster")
+                self.assertEqual(self.count("/api/faster"), 2 * i)
+        finally:
+            stop.set()
+            thread.join()
+        self.assertTrue(made)
+
+    def writers(self, name):
+        """nginx's processes that have this file open."""
+        def files(pid):
+            with contextlib.suppress(OSError):
+                for fd in os.listdir(f"/proc/{pid}/fd"):
+                    yield os.path.basename(os.readlink(f"/proc/{pid}/fd/{fd}"))
+
+        return [pid for pid in self.service.pids("nginx") if name in files(pid)]
+
+    def test_the_turn_is_nobody_elses_to_take(self):
+        """The log's folder is open to nginx's workers, who could lock it."""
+        held = os.open(self.log(""), os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX)
+            self.get("/api/turn")
+            self.rotated()
+        finally:
+            os.close(held)
+        mode = os.stat(os.path.join(self.service.data, "run/rotate")).st_mode
+        self.assertEqual(mode & 0o777, 0o600)
+
     def test_a_log_that_lost_its_name_is_opened_anew(self):
         """As after a rotation that was killed before it told nginx."""
         self.get("/api/lost")
@@ -413,7 +458,7 @@ class ByItself(RotateCase):
         self.service.stop()
         with open(self.log(), "a", encoding="utf-8") as file:
             file.write(log_line("/api/fails") * (MIB // 100))
-        held = os.open(self.log(""), os.O_RDONLY | os.O_DIRECTORY)
+        held = os.open(os.path.join(self.service.data, "run/rotate"), os.O_CREAT | os.O_RDWR, 0o600)
         try:
             fcntl.flock(held, fcntl.LOCK_EX)
             self.again()
@@ -430,7 +475,7 @@ class ByItself(RotateCase):
         self.service.stop()
         with open(self.log(), "a", encoding="utf-8") as file:
             file.write(log_line("/api/stops") * (MIB // 100))
-        held = os.open(self.log(""), os.O_RDONLY | os.O_DIRECTORY)
+        held = os.open(os.path.join(self.service.data, "run/rotate"), os.O_CREAT | os.O_RDWR, 0o600)
         try:
             fcntl.flock(held, fcntl.LOCK_EX)
             self.again()
