@@ -405,6 +405,21 @@ relay_saying(const char *line)
 	return false;
 }
 
+/* Behind nginx's "PID#TID: ", whose # begins no fragment; the line itself where that is not what
+ * comes first. */
+static char *
+behind_ids(char *line)
+{
+	char *hash = line + strcspn(line, "?#"), *pid = hash, *end;
+
+	while (pid > line && pid[-1] >= '0' && pid[-1] <= '9')
+		pid--;
+	if (*hash != '#' || pid == hash)
+		return line;
+	end = hash + 1 + strspn(hash + 1, "0123456789");
+	return end > hash + 1 && strncmp(end, ": ", 2) == 0 ? end + 2 : line;
+}
+
 /* nginx quotes what the client sent: its address, request line, host and referrer behind "client:",
  * and here and there a path.  All of that goes, since none of it may be in a log. */
 static void
@@ -413,13 +428,13 @@ relay_line(struct house *house, char *line)
 	bool error = strstr(line, "[error]") != NULL || strstr(line, "[crit]") != NULL ||
 	    strstr(line, "[alert]") != NULL || strstr(line, "[emerg]") != NULL;
 	bool nginx = line[0] >= '0' && line[0] <= '9'; /* begins with the date */
-	char *client = strstr(line, ", client: ");
+	char *client = strstr(line, ", client: "), *words = nginx ? behind_ids(line) : line;
 
 	if (relay_saying(line))
 		return;
 	if (client != NULL)
 		*client = '\0';
-	line[strcspn(line, "?#")] = '\0';
+	words[strcspn(words, "?#")] = '\0';
 	log_event(error ? LOG_ERROR : LOG_WARNING, nginx ? "nginx" : "multiwatch", "%s", line);
 	if (strstr(line, "[emerg]") != NULL)
 		(void)snprintf(house->nginx_error, sizeof(house->nginx_error), "%s", line);
@@ -512,15 +527,44 @@ watch(struct house *house, int timeout_ms, bool *stop)
 	return OK;
 }
 
+/* The same, but until UNTIL_US whatever happens, unless we are told to stop. */
+static enum err
+watch_until(struct house *house, int64_t until_us, bool *stop)
+{
+	int64_t left_us = until_us - clock_monotonic_us();
+	enum err err = OK;
+
+	while (left_us > 0 && err == OK && !*stop) {
+		err = watch(house, (int)(left_us / CLOCK_MS_US) + 1, stop);
+		left_us = until_us - clock_monotonic_us();
+	}
+	return err;
+}
+
+/* The first program whose socket is not there; PROGRAM_COUNT: they all are. */
+static size_t
+find_socketless(void)
+{
+	char socket[64];
+	size_t i;
+
+	for (i = 0; i < PROGRAM_COUNT; i++) {
+		(void)snprintf(socket, sizeof(socket), PROGRAM_SOCKET_FORMAT, program_names[i]);
+		if (access(socket, F_OK) != 0)
+			break;
+	}
+	return i;
+}
+
 /* Which program is the first that has not answered through nginx, well or not; PROGRAM_COUNT: none.
- */
+ * Nobody is asked before all can be reached, for nginx has a line to say of each who cannot. */
 static enum err
 ask_all(struct upstream_call *calls, size_t *missing)
 {
 	enum err err;
 
-	*missing = 0;
-	if (access(HTTP_SOCKET, F_OK) != 0)
+	*missing = access(HTTP_SOCKET, F_OK) == 0 ? find_socketless() : 0;
+	if (*missing < PROGRAM_COUNT)
 		return OK;
 	err = upstream_ask(calls, PROGRAM_COUNT, "", "", clock_monotonic_us() + ASK_WITHIN_US);
 	if (err != OK)
@@ -535,6 +579,8 @@ ask_all(struct upstream_call *calls, size_t *missing)
 	return OK;
 }
 
+/* Whatever is said meanwhile, a question has its distance from the next: it may be what nginx
+ * speaks of. */
 static enum err
 await_answers(struct house *house, struct upstream_call *calls, bool *stop)
 {
@@ -543,7 +589,9 @@ await_answers(struct house *house, struct upstream_call *calls, bool *stop)
 	enum err err;
 
 	while (missing < PROGRAM_COUNT && !*stop) {
-		if ((err = watch(house, ASK_EVERY_MS, stop)) != OK ||
+		int64_t next_us = clock_monotonic_us() + ASK_EVERY_MS * CLOCK_MS_US;
+
+		if ((err = watch_until(house, next_us, stop)) != OK ||
 		    (err = ask_all(calls, &missing)) != OK)
 			return err;
 		if (missing < PROGRAM_COUNT && clock_monotonic_us() > until_us)

@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import socket
+import time
 
 import harness
 from harness import Case, REQUEST_MEMBERS, caredesk, routes, wait_for
@@ -437,6 +438,25 @@ class Gateway(Case):
         finally:
             os.rename(name + ".away", name)
         wait_for(lambda: self.get("/healthz").status == 200, "all is well again")
+
+    def test_what_nginx_says_of_it_is_whole_but_for_what_the_client_sent(self):
+        name = os.path.join(self.service.data, "run/coalesce.sock")
+        os.rename(name, name + ".away")
+        os.kill(self.service.pid("coalesce"), signal.SIGKILL)
+        try:
+            for target, fields, body in (
+                    ("/api/coalescence/default?member_id=secret", {"Referer": "/?secret"}, None),
+                    ("/nope?member_id=secret", {}, b"x" * 1048577)):
+                self.service.ask(target, "POST", fields, body)
+        finally:
+            os.rename(name + ".away", name)
+        wait_for(lambda: self.get("/healthz").status == 200, "all is well again")
+        for words in (r"connect\(\) to unix:run/coalesce.sock failed \(2: No such file or directory\)"
+                      " while connecting to upstream",
+                      "client intended to send too large body: 1048577 bytes"):
+            wait_for(lambda: [one for one in self.service.events("nginx") if re.search(
+                rf"\] \d+#\d+: (\*\d+ )?{words}$", one["detail"])], words)
+        self.assertEqual([line for line in self.service.lines if "secret" in line], [])
 
     def test_health_is_503_while_a_program_is_stopped(self):
         pid = self.service.pid("coalesce")

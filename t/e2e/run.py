@@ -13,6 +13,7 @@ import tempfile
 import threading
 import time
 import unittest
+from unittest import mock
 
 import harness
 from harness import Case, ROOT, Service, at_once, caredesk, insurers_config, note, program, wait_for
@@ -214,6 +215,34 @@ class Starting(Case):
             self.assertEqual(service.get(target).status, 200)
         service.stop()
         self.assertEqual(service.output, [service.ready_line])
+
+    def run_slowly(self, script):
+        """With a spawn-fcgi that does this first, for stats."""
+        folder = harness.folder()
+        self.addCleanup(shutil.rmtree, folder)
+        with open(os.path.join(folder, "spawn-fcgi"), "w", encoding="ascii") as file:
+            file.write(f"#!/bin/sh\ncase $* in *run/stats.sock*)\n{script}\nesac\n"
+                       f'exec {shutil.which("spawn-fcgi")} "$@"\n')
+        os.chmod(file.name, 0o755)
+        began = time.monotonic()
+        with mock.patch.dict(os.environ, PATH=f"{folder}:{os.environ['PATH']}"):
+            service = services(self)
+        took = time.monotonic() - began
+        service.stop()
+        return took, service.events("nginx")
+
+    def test_nobody_is_asked_before_all_programs_can_be_reached(self):
+        _, said = self.run_slowly("until [ -e run/http.sock ]; do sleep 0.01; done; sleep 0.5")
+        self.assertEqual(said, [])
+
+    def test_what_nginx_says_brings_no_question_forward(self):
+        """About a socket that is there, and nobody behind it."""
+        took, said = self.run_slowly(
+            "python3 -c 'import socket; socket.socket(1).bind(\"run/stats.sock\")'\n"
+            "until [ -e run/http.sock ]; do sleep 0.01; done; sleep 0.5; rm run/stats.sock")
+        note(f"{len(said)} lines in {took:.2f} s")
+        self.assertTrue(said)
+        self.assertLessEqual(len(said), took / 0.02)
 
     def test_two_run_side_by_side(self):
         first, second = services(self), services(self)
@@ -534,6 +563,10 @@ class Killing(Case):
         wait_for(lambda: len(set(self.service.workers()) - set(workers)) == len(workers),
                  "new ones")
         wait_for(lambda: self.answers(URL), "an answer")
+        for pid in workers:
+            wait_for(lambda: [one for one in self.service.events("nginx") if re.search(
+                rf"\[alert\] \d+#\d+: worker process {pid} exited on signal 9$",
+                one["detail"])], f"the whole message about {pid}")
 
 
 class Graceful(Case):
