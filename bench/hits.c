@@ -146,8 +146,9 @@ print_log(int64_t lines, int64_t paths, int64_t first, int64_t hours)
 		low = next_random(&seed);
 		(void)printf("{\"time\":\"%s\",\"trace_id\":\"%016" PRIx64 "%016" PRIx64 "\","
 			     "\"method\":\"GET\",\"path\":\"%s\",\"status\":200,\"bytes\":16,"
-			     "\"seconds\":0.00%d,\"cache\":\"\"}\n",
-		    time, high, low, path, (int)(high % 10));
+			     "\"seconds\":0.00%d,\"cache\":\"\",\"serial\":\"4711-%d-%" PRId64
+			     "\"}\n",
+		    time, high, low, path, (int)(high % 10), (int)(low % 64) + 1, i / 64 + 1);
 	}
 	free(shares);
 	if (fflush(stdout) != 0)

@@ -9,6 +9,9 @@
 	"{\"time\":\"" time "\",\"trace_id\":\"" TRACE "\",\"method\":\"" method \
 	"\",\"path\":\"" path "\",\"status\":" status ",\"bytes\":" bytes ",\"seconds\":" seconds \
 	",\"cache\":\"\"}"
+#define SERIAL(serial) \
+	"{\"time\":\"" TIME "\",\"trace_id\":\"" TRACE "\",\"method\":\"GET\",\"path\":\"/s\"," \
+	"\"status\":200,\"bytes\":17,\"seconds\":0.004,\"cache\":\"HIT\",\"serial\":\"" serial "}"
 #define TIME "2026-11-21T04:18:58+00:00"
 #define PATH(path) LINE(TIME, "GET", path, "200", "17", "0.004")
 
@@ -28,6 +31,8 @@ static const struct {
 	    { 951868800, 0, 0, 999, HIT_OPTIONS, NULL, 0 }, "*" },
 	{ LINE("1970-01-01T00:00:00+00:00", "", "/x", "200", "0", "0.000"),
 	    { 0, 0, 0, 200, HIT_OTHER, NULL, 0 }, "/x" },
+	{ SERIAL("4711-17-3\""), { 1795234738, 4, 17, 200, HIT_GET, NULL, 0 }, "/s" },
+	{ SERIAL("1-123456789012345678-1\""), { 1795234738, 4, 17, 200, HIT_GET, NULL, 0 }, "/s" },
 	/* A path that would like to be the rest of the line, and another one. */
 	{ PATH("/\\\",\\\"status\\\":500,\\\"x\\\":\\\"\\n{"),
 	    { 1795234738, 4, 17, 200, HIT_GET, NULL, 0 }, "/\",\"status\":500,\"x\":\"\n{" },
@@ -60,19 +65,21 @@ END_TEST
 
 START_TEST(a_line_cut_anywhere_or_with_more_behind_it_is_none)
 {
-	static const char line[] = PATH("/api/one");
-	char longer[sizeof(line) + 1];
+	static const char *const whole[] = { PATH("/api/one"), SERIAL("4711-17-3\"") };
+	char longer[512];
 	struct hit hit;
 
-	for (size_t n = 0; n < sizeof(line) - 1; n++) {
-		char *exact = malloc(n + 1);
+	for (size_t i = 0; i < COUNT(whole); i++) {
+		for (size_t n = 0; n < strlen(whole[i]); n++) {
+			char *exact = malloc(n + 1);
 
-		memcpy(exact, line, n);
-		ck_assert_msg(!hit_parse(exact, n, &hit), "%zu", n);
-		free(exact);
+			memcpy(exact, whole[i], n);
+			ck_assert_msg(!hit_parse(exact, n, &hit), "%zu", n);
+			free(exact);
+		}
+		(void)snprintf(longer, sizeof(longer), "%s ", whole[i]);
+		ck_assert(!hit_parse(longer, strlen(longer), &hit));
 	}
-	(void)snprintf(longer, sizeof(longer), "%s ", line);
-	ck_assert(!hit_parse(longer, sizeof(longer) - 1, &hit));
 }
 END_TEST
 
@@ -88,7 +95,11 @@ static const char *const none[] = { "", "nonsense", "{}",
 	LINE(TIME, "GET", "/", "200", "9999999999999999999", "0.000"),
 	LINE(TIME, "GET", "/", "200", "1", "0.00"), LINE(TIME, "GET", "/", "200", "1", "0.0000"),
 	LINE(TIME, "GET", "/", "200", "1", "-"), LINE(TIME, "GET", "/\"", "200", "1", "0.000"),
-	LINE(TIME, "GET", "/\\", "200", "1", "0.000") };
+	LINE(TIME, "GET", "/\\", "200", "1", "0.000"), SERIAL("\""), SERIAL("4711\""),
+	SERIAL("4711-17\""), SERIAL("4711-17-\""), SERIAL("-17-3\""), SERIAL("4711--3\""),
+	SERIAL("4711-17-3-1\""), SERIAL("4711-17-3"), SERIAL("4711-17-x\""), SERIAL("4711 17 3\""),
+	SERIAL("4711-17-+3\""), SERIAL("4711-17-1234567890123456789\""),
+	SERIAL("4711-17-3\",\"serial\":\"4711-17-3\""), SERIAL("4711-17-3\",\"x\":\"\"") };
 
 START_TEST(what_is_no_line_of_ours_is_damaged)
 {

@@ -2,8 +2,8 @@
  * counts: how often each path was asked for, and how far the access log is taken in, changed
  * together: what is in the one is in the other, whatever dies in between.
  *
- * A file of the log is known by its first line, which has a time and a random number, so that it
- * may be renamed or copied.  The tables are explained in sql/stats/schema.
+ * A file of the log is known by its first line, which has a time and a serial of nginx's own, so
+ * that it may be renamed or copied.  The tables are explained in sql/stats/schema.
  */
 #ifndef CAREDESK_COUNTS_H
 #define CAREDESK_COUNTS_H

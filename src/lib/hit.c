@@ -112,6 +112,16 @@ take_seconds(struct cursor *c, int64_t *ms)
 	return true;
 }
 
+/* Three numbers, with the quote that ends them. */
+static bool
+take_serial(struct cursor *c)
+{
+	int64_t pid, connection, request;
+
+	return take_number(c, &pid) && TAKE(c, "-") && take_number(c, &connection) &&
+	    TAKE(c, "-") && take_number(c, &request) && TAKE(c, "\"");
+}
+
 static enum hit_method
 method_of(const char *word, size_t n)
 {
@@ -147,7 +157,11 @@ hit_parse(const char *line, size_t n, struct hit *hit)
 	    !take_number(&c, &status) || status > 999 || !TAKE(&c, ",\"bytes\":") ||
 	    !take_number(&c, &hit->bytes) || !TAKE(&c, ",\"seconds\":") ||
 	    !take_seconds(&c, &hit->took_ms) || !TAKE(&c, ",\"cache\":\"") ||
-	    !take_text(&c, &cache, &cache_n) || !TAKE(&c, "}") || c.p != c.end)
+	    !take_text(&c, &cache, &cache_n))
+		return false;
+	if (TAKE(&c, ",\"serial\":\"") && !take_serial(&c))
+		return false;
+	if (!TAKE(&c, "}") || c.p != c.end)
 		return false;
 	hit->status = (int)status;
 	hit->method = method_of(method, method_n);

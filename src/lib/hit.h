@@ -2,10 +2,13 @@
  * hit: a line of nginx's access log, which is a request that was answered.
  *
  *	{"time":"2026-11-21T04:18:58+00:00","trace_id":"0af7651916cd43dd8448eb211c80319c",
- *	"method":"GET","path":"/api/one","status":200,"bytes":17,"seconds":0.004,"cache":""}
+ *	"method":"GET","path":"/api/one","status":200,"bytes":17,"seconds":0.004,"cache":"",
+ *	"serial":"4711-17-3"}
  *
- * on one line, in just this form (log_format caredesk in nginx/nginx.conf).  The path is what the
- * client sent, without its query.  nginx escapes quotes, backslashes and control bytes
+ * on one line, in just this form (log_format caredesk in nginx/nginx.conf).  The serial (nginx's
+ * process, the connection, the request of it) is missing in logs of before there was one: it makes
+ * no line the same as another, whatever trace a client sends.  The path is what the client sent,
+ * without its query.  nginx escapes quotes, backslashes and control bytes
  *(escape=json), so that no path can end a line or forge another; all else is as it came, UTF-8 or
  *not.
  *

@@ -305,6 +305,14 @@ class Refusals(Case):
         reply = self.service.raw(data.encode() + 40 * (b"8000\r\n" + b"x" * 0x8000 + b"\r\n"))
         self.assertEqual(responses(reply), [413])
 
+    def test_who_takes_a_while_to_send_too_much_is_told_so(self):
+        with self.service.connect() as connection:
+            connection.send(b"POST /ping HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4000000\r\n\r\n")
+            for _ in range(20):
+                connection.send(50000 * b"x")
+                time.sleep(0.03)
+            self.assertProblem(connection.receive(), 413, "too-large")
+
     def test_addresses_over_the_limit_are_414(self):
         for target in ("/" + 9000 * "x", "/ping?" + 40000 * "x",
                        "/api/coalescence/default?member_id=" + 8200 * "x"):

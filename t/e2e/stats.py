@@ -133,6 +133,31 @@ class Counting(StatsCase):
         self.assertGreater(sum(counts.values()), sum(row["count"] for row in before) + 3)
         self.assertExact()
 
+    def test_an_address_without_a_path_is_the_root(self):
+        before = self.count("/"), self.count("")
+        for rest in ("", "?a=1"):
+            reply = self.service.raw(f"GET http://localhost:{self.service.port}{rest} HTTP/1.1\r\n"
+                                     "Host: localhost\r\nConnection: close\r\n\r\n".encode())
+            self.assertIn(b" 404 ", reply)
+        self.assertEqual((self.count("/"), self.count("")), (before[0] + 2, before[1]))
+
+    def test_a_refusal_whose_body_never_comes_counts_soon(self):
+        before = self.count("/ping")
+        with self.service.connect() as connection:
+            connection.send(b"POST /ping HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n")
+            self.assertEqual(connection.receive().status, 405)
+            wait_for(lambda: self.count("/ping") == before + 1, "it counts", 2)
+
+    def test_no_two_lines_are_the_same_whatever_the_trace(self):
+        trace = {"traceparent": f"00-{32 * '7'}-b7ad6b7169203331-01"}
+        for _ in range(2):
+            with self.service.connect() as connection:
+                for _ in range(20):
+                    connection.ask("/api/same", fields=trace)
+        self.assertEqual(self.count("/api/same"), 40)
+        lines = [line for line in self.lines() if b"/api/same" in line]
+        self.assertEqual((len(lines), len(set(lines))), (40, 40))
+
     def test_hostile_paths_come_out_harmless_and_right(self):
         paths = ["/api/\"quoted\"", "/api/back\\slash", "/api/%22%2C%22status%22%3A500%2C%22",
                  "/api/%0A%7B%22time%22%3A", "/api/%0D%0Aforged%3A%20header", "/api/%1B%5B2J",
