@@ -192,8 +192,8 @@ put_privates(FILE *out, const struct conf *conf)
 	put_templates(out, "private");
 }
 
-/* What nginx can say of the cause: where it speaks of an upstream, it means our own program, and
- * where it forbids something, the address of the caller. */
+/* What nginx can say of the cause: where it speaks of an upstream, it means our own program; why it
+ * forbids something, a map of its configuration knows. */
 static const char *
 nginx_detail(const struct problem *problem)
 {
@@ -202,7 +202,7 @@ nginx_detail(const struct problem *problem)
 	if (problem->code == ERR_UPSTREAM_TIMEOUT)
 		return "the program that answers here does not answer";
 	if (problem->code == ERR_FORBIDDEN)
-		return "this resource answers 127.0.0.1 and ::1 only";
+		return "$forbidden";
 	return problem->title;
 }
 

@@ -15,7 +15,8 @@ static const struct problem table[] = {
 	    "same for every cause. Get a new token and send it as `Authorization: Bearer TOKEN`." },
 	{ ERR_FORBIDDEN, 403, false, "forbidden", "You may not do this",
 	    "The token is good but none of its roles may do this; or the resource answers only the "
-	    "addresses that `detail` names." },
+	    "addresses that `detail` names; or a page of another site asked for a change "
+	    "(`Sec-Fetch-Site`)." },
 	{ ERR_NOT_FOUND, 404, false, "not-found", "There is nothing here",
 	    "No resource has this address, or you may not know that it exists." },
 	{ ERR_METHOD, 405, false, "method-not-allowed", "The method is not allowed here",

@@ -198,6 +198,48 @@ class Methods(Case):
                     self.assertEqual(self.get(target, Accept=accept).status, 200)
 
 
+class Crossing(Case):
+    """What a page of another site has a browser send."""
+
+    TYPE = {"name": "a", "amount_in_cents": 1}
+    CHANGES = (("POST", "/events/types"), ("POST", "/events"), ("DELETE", "/events/1"),
+               ("PUT", "/events/types/1"), ("POST", "/test/10"), ("DELETE", "/test/runs/1"),
+               ("PATCH", "/ping"), ("POST", "/api/x"), ("DELETE", "/nope"), ("POST", "/metrics"))
+
+    def ask(self, method, target, site):
+        return self.service.ask(target, method, {"Content-Type": "application/json",
+                                                 **({"Sec-Fetch-Site": site} if site else {})},
+                                json.dumps(self.TYPE).encode())
+
+    def test_it_changes_nothing(self):
+        for site in ("cross-site", "same-site"):
+            for method, target in self.CHANGES:
+                with self.subTest(site=site, method=method, target=target):
+                    reply = self.ask(method, target, site)
+                    problem = self.assertProblem(reply, 403, "forbidden")
+                    self.assertIn("another site", problem["detail"])
+        self.get("/healthz")
+        self.assertEqual([line for line in self.service.events("request")
+                          if line["method"] != "GET"], [])  # no program has heard of it
+        self.assertEqual(self.get("/events/types").json, [])
+        self.assertEqual({line["status"] for line in self.service.access_log
+                          if line["method"] != "GET"}, {403})
+
+    def test_it_may_read_as_before(self):
+        for site in ("cross-site", "same-site"):
+            for method in ("GET", "HEAD"):
+                for target in ("/ping", "/events/types", "/metrics", "/healthz"):
+                    self.assertEqual(self.ask(method, target, site).status, 200)
+                self.assertEqual(self.ask(method, "/nope", site).status, 404)
+
+    def test_a_page_of_ours_and_whoever_is_no_page_may_change(self):
+        for site in ("same-origin", "none", None):
+            made = self.ask("POST", "/events/types", site)
+            self.assertEqual(made.status, 201, made)
+            gone = self.ask("DELETE", made.field("Location"), site)
+            self.assertEqual(gone.status, 204, gone)
+
+
 class Problems(Case):
     def test_every_type_has_a_page(self):
         names = problem_names()
