@@ -49,7 +49,7 @@ struct slot {
 	struct run run; /* its id is 0 until the row is there */
 	struct load load;
 	struct load_result result; /* the thread's own */
-	int64_t before; /* the requests that its paths had */
+	int64_t before, counted; /* the requests that its paths had, and how many came */
 	bool stop;
 };
 
@@ -113,6 +113,7 @@ take_slot(int64_t requests, struct slot **taken)
 		if (slot->state != FREE)
 			continue;
 		*slot = (struct slot){ .state = TAKEN,
+			.counted = UNKNOWN,
 			.run = { .requested = requests,
 			    .begun_at = clock_now_us(),
 			    .counted = UNKNOWN,
@@ -182,11 +183,8 @@ count_after(struct slot *slot)
 	if (err == OK && (err = db_borrow(stats.readers, &db)) == OK)
 		err = load_counted(db, &slot->load.words, &after);
 	db_return(stats.readers, db);
-	if (err == OK) {
-		lock();
-		slot->run.counted = after - slot->before;
-		unlock();
-	}
+	if (err == OK)
+		slot->counted = after - slot->before;
 	return err;
 }
 
@@ -254,6 +252,7 @@ static void
 end_run(struct slot *slot)
 {
 	lock();
+	slot->run.counted = slot->counted;
 	slot->run.ended_at = clock_now_us();
 	(void)pthread_cond_broadcast(&runs.changed);
 	unlock();
