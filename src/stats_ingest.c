@@ -32,8 +32,8 @@
 #define SOURCES_MAX 256
 #define SOURCES_KEPT 64 /* that are held open, done or not: nginx may write to one yet */
 #define LOOK_EVERY_US (60 * CLOCK_SECOND_US) /* at the folder, though nothing is heard of it */
-#define ROWS_MAX (192 * 1024) /* of a batch; with 16 MiB of paths, about 32 MiB in all */
-#define PATHS_BYTES_MAX (16 * 1024 * 1024)
+#define ROWS_MAX (256 * 1024) /* of a batch; with its paths, about 46 MiB in all */
+#define PATHS_BYTES_MAX (20 * 1024 * 1024)
 #define DAMAGED_MAX 16 /* kept of one batch */
 #define PASS_EVERY_MS 50 /* while there is something to do */
 #define IDLE_MS 1000 /* where nothing is heard of a change; a look then costs nothing */

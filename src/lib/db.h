@@ -49,6 +49,7 @@ struct db_schema {
 	uint32_t id; /* written into the file, to know it again */
 	const struct embedded *migrations; /* in order, each one transaction; NULL name ends */
 	bool sorts_in_files; /* what is too large for the cache, rather than in memory */
+	int writer_cache_kib; /* 0: as much as serves random access */
 };
 
 struct db;

@@ -273,17 +273,21 @@ look_at_deadline(void *ctx)
 }
 
 static enum err
-settle(struct db *db, enum db_mode mode, bool in_files)
+settle(struct db *db, enum db_mode mode, const struct db_schema *schema)
 {
+	int cache_kib = schema->writer_cache_kib;
 	char text[64];
 	enum err err;
 
 	(void)sqlite3_busy_timeout(db->handle, BUSY_TIMEOUT_MS);
 	sqlite3_progress_handler(db->handle, PROGRESS_STEPS, look_at_deadline, db);
-	(void)snprintf(text, sizeof(text), "PRAGMA cache_size = -%d",
-	    mode == DB_WRITE ? WRITER_CACHE_KIB : READER_CACHE_KIB);
+	if (mode == DB_READ)
+		cache_kib = READER_CACHE_KIB;
+	else if (cache_kib == 0)
+		cache_kib = WRITER_CACHE_KIB;
+	(void)snprintf(text, sizeof(text), "PRAGMA cache_size = -%d", cache_kib);
 	if ((err = configure(db)) != OK || (err = set_all(db, common_settings)) != OK ||
-	    (err = set_all(db, in_files ? sort_in_files : sort_in_memory)) != OK ||
+	    (err = set_all(db, schema->sorts_in_files ? sort_in_files : sort_in_memory)) != OK ||
 	    (err = script(db, text, text)) != OK)
 		return err;
 	if (mode == DB_READ)
@@ -380,7 +384,7 @@ make_ready(struct db *db, const char *file, const struct db_schema *schema)
 }
 
 static enum err
-open_handle(struct db *db, const char *file, enum db_mode mode, bool in_files)
+open_handle(struct db *db, const char *file, enum db_mode mode, const struct db_schema *schema)
 {
 	static pthread_once_t once = PTHREAD_ONCE_INIT;
 	int flags = SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE | SQLITE_OPEN_NOFOLLOW;
@@ -390,7 +394,7 @@ open_handle(struct db *db, const char *file, enum db_mode mode, bool in_files)
 	flags |=
 	    mode == DB_WRITE ? SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE : SQLITE_OPEN_READONLY;
 	code = sqlite3_open_v2(file, &db->handle, flags, relative.zName);
-	return code == SQLITE_OK ? settle(db, mode, in_files) : failed(db, code, file);
+	return code == SQLITE_OK ? settle(db, mode, schema) : failed(db, code, file);
 }
 
 /* One process writes, as long as it holds this. */
@@ -425,7 +429,7 @@ db_open(const char *file, enum db_mode mode, const struct db_schema *schema, str
 		err = fail(ERR_BUSY, "there is no database of %s yet", schema->name);
 	if (mode == DB_WRITE)
 		err = take_right(db, file);
-	if (err == OK && (err = open_handle(db, file, mode, schema->sorts_in_files)) == OK) {
+	if (err == OK && (err = open_handle(db, file, mode, schema)) == OK) {
 		if (mode == DB_WRITE)
 			err = make_ready(db, file, schema);
 		else if ((err = identify(db, schema, &has)) == OK && has < migration_count(schema))
@@ -468,7 +472,7 @@ db_versions(const char *file, const struct db_schema *schema, int *has, int *kno
 	*knows = migration_count(schema);
 	if (access(file, F_OK) != 0)
 		return OK;
-	if ((err = open_handle(&db, file, DB_READ, false)) == OK)
+	if ((err = open_handle(&db, file, DB_READ, schema)) == OK)
 		err = identify(&db, schema, has);
 	(void)sqlite3_close(db.handle);
 	return err;

@@ -11,7 +11,7 @@
 #define DAY_US (86400 * CLOCK_SECOND_US)
 #define DETAIL_MAX 160
 
-const struct db_schema ledger_schema = { "events", APPLICATION_ID, sql_events_schema, false };
+const struct db_schema ledger_schema = { "events", APPLICATION_ID, sql_events_schema, false, 0 };
 
 enum err
 ledger_audit(struct db *db, const struct ledger_actor *actor, const char *what, int64_t subject,
