@@ -44,8 +44,10 @@ struct run {
 };
 
 /* TAKEN by who makes the run, GOING from when its row is there: then it is the thread's. */
+enum slot_state { FREE, TAKEN, GOING };
+
 struct slot {
-	enum { FREE, TAKEN, GOING } state;
+	enum slot_state state;
 	struct run run; /* its id is 0 until the row is there */
 	struct load load;
 	struct load_result result; /* the thread's own */
@@ -127,7 +129,7 @@ take_slot(int64_t requests, struct slot **taken)
 }
 
 static void
-set_state(struct slot *slot, int state)
+set_state(struct slot *slot, enum slot_state state)
 {
 	lock();
 	slot->state = state;
