@@ -24,6 +24,7 @@ sources=(src/*.c src/*.h src/lib/*.c src/lib/*.h)
 declare -A step=([err]=0 [text]=0 [embedded]=0 [latency]=0 [programs]=0 [clock]=1 [user]=1 [pool]=2 [log]=2
     [metrics]=2 [digest]=0 [conf]=3 [db]=3 [db_sqlite]=4 [jsonr]=3 [jsonw]=3 [request]=3 [response]=3
     [commit]=4 [etag]=4 [health]=4 [hit]=2 [tally]=3 [page]=4 [problem]=4 [scrape]=4 [upload]=4 [upstream]=4
+    [blob]=3 [form]=4
     [answer]=5 [counts]=5 [ledger]=5 [tariff]=6 [bulk]=7 [load]=4 [route]=5 [serve]=6)
 for file in src/lib/*.[ch]; do
 	own=$(basename "${file%.*}")
@@ -52,6 +53,8 @@ curl/ src/lib/(load|upload|upstream).c
 json-c/ src/lib/jsonr.c
 yaml.h src/lib/conf.c
 sqlite3.h src/lib/db_sqlite.c
+gmime/ src/lib/form.c
+glib none
 sodium.h src/lib/(digest|page|tally).c
 EOF
 
