@@ -31,21 +31,34 @@ install_packages() {
 run_packages=(gcc make libc6-dev autoconf automake pkg-config libfcgi-dev libjson-c-dev libyaml-dev
     libcurl4-openssl-dev libgmime-3.0-dev libjpeg62-turbo-dev libsqlite3-dev libsodium-dev libspng-dev
     zlib1g-dev ca-certificates nginx spawn-fcgi multiwatch)
-check_packages=("${run_packages[@]}" check libsubunit-dev python3 python3-jsonschema
+check_packages=("${run_packages[@]}" check chromium libsubunit-dev python3 python3-jsonschema
     python3-yaml openssl clang-format)
 
-# The tests' packages from npm, as t/package-lock.json has them, into t/node_modules.  Debian's node and
-# npm are not installed where others are.
+# install_npm_packages FOLDER [OPTION...]: npm's packages, as FOLDER/package-lock.json has them, into
+# FOLDER/node_modules.  Debian's node and npm are not installed where others are.
+install_npm_packages() {
+	local folder=$1 log
+	shift
+	! cmp -s "$folder/package-lock.json" "$folder/node_modules/.lock" || return 0
+	command -v node >/dev/null || install_packages nodejs || return 1
+	command -v npm >/dev/null || install_packages npm || return 1
+	say "installing npm's packages in $folder/node_modules"
+	log=$(cd "$folder" && npm ci --ignore-scripts --no-audit --no-fund --no-update-notifier \
+	    --loglevel=error "$@" 2>&1) || { say "$log"; return 1; }
+	cp "$folder/package-lock.json" "$folder/node_modules/.lock"
+}
+
+# The tests'.
 install_node_modules() {
-	local log
 	command -v node >/dev/null || install_packages nodejs
-	command -v npm >/dev/null || install_packages npm
 	export CAREDESK_NODE_MODULES=$PWD/t/node_modules
-	! cmp -s t/package-lock.json t/node_modules/.lock || return 0
-	say "installing npm's packages in t/node_modules"
-	log=$(cd t && npm ci --ignore-scripts --no-audit --no-fund --no-update-notifier \
-	    --loglevel=error 2>&1) || { say "$log"; return 1; }
-	cp t/package-lock.json t/node_modules/.lock
+	install_npm_packages t
+}
+
+# What the page at /docs is made of.  A service without that page is better than none.
+install_swagger_ui() {
+	install_npm_packages web --fetch-retries=0 --fetch-timeout=20000 ||
+	    say "Swagger UI is not here: all works but /docs, until the next start that reaches npm's registry"
 }
 
 # Into the working directory.  The lists of packages may be missing, or older than what they name.

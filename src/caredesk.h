@@ -5,6 +5,7 @@
  *	caredesk_render.c    files made out of the configuration
  *	caredesk_run.c       starts and watches it all
  *	caredesk_data.c      the data folder; migrate, recount
+ *	caredesk_docs.c      the page at /docs
  *	caredesk_import.c    events out of a file
  *	caredesk_demo.c      events out of nothing
  *	caredesk_backup.c    backup, restore
@@ -49,6 +50,11 @@ void render_problems(FILE *out);
 
 /* nginx.conf and html/problems/NAME.html, below the working directory. */
 enum err render_all(const struct conf *conf) MUST_CHECK;
+
+/* html/docs, below the working directory: Swagger UI, from beside the programs in PROGRAM_DIR or
+ * from where make install has put it, and our own files.  Without Swagger UI, which is logged, only
+ * the document. */
+enum err docs_put(const char *program_dir) MUST_CHECK;
 
 /* Starts everything and stays until told to stop. */
 enum err caredesk_run(const struct conf_options *options) MUST_CHECK;

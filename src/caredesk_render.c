@@ -273,6 +273,8 @@ set_values(struct values *values, const struct conf *conf)
 	for (size_t i = 0; i < sizeof(blocks) / sizeof(blocks[0]); i++)
 		set(values, blocks[i].name, written(blocks[i].put, conf));
 	set(values, "listen", strdup(conf->listen));
+	set(values, "docs", strdup(template("docs.server")));
+	set(values, "docs_files", strdup(template("docs_files")));
 	set(values, "read_only", strdup(template("read_only")));
 	set(values, "http_socket", strdup(HTTP_SOCKET));
 	set(values, "demo_port", number(conf->demo_port));

@@ -206,6 +206,7 @@ make_tree(const char *name)
 		{ "tmp", false },
 		{ "cache", false },
 		{ "html", false },
+		{ "html/docs", false },
 		{ "html/problems", false },
 		{ "db", true },
 	};
@@ -722,7 +723,7 @@ prepare(struct house *house)
 		return err;
 	if (house->conf->demo && (err = check_free("127.0.0.1", house->conf->demo_port)) != OK)
 		return err;
-	if ((err = render_all(house->conf)) != OK)
+	if ((err = render_all(house->conf)) != OK || (err = docs_put(house->program_dir)) != OK)
 		return err;
 	return open_signals(house);
 }

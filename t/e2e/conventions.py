@@ -14,7 +14,8 @@ TRACE = "0af7651916cd43dd8448eb211c80319c"
 
 PROGRAMS = ("coalesce", "events", "health", "report")
 # What a target answers with, by how it begins; JSON else.
-TYPES = {"/problems": "text/html", "/metrics": "text/plain; version=0.0.4; charset=utf-8"}
+TYPES = {"/problems": "text/html", "/metrics": "text/plain; version=0.0.4; charset=utf-8",
+         "/docs/openapi.yaml": "application/yaml", "/docs": "text/html"}
 METHODS = ("GET", "POST", "PUT", "DELETE")  # those that routes may have
 
 # A target for each route of the programs, by its template.
@@ -38,7 +39,11 @@ EXAMPLES = {
     "/metrics/report": "/metrics/report",
     "/metrics": "/metrics",
 }
-OWN = ["/ping", "/problems/not-found"]  # nginx's
+OWN = ["/ping", "/problems/not-found", "/docs/openapi.yaml", *["/docs"] * harness.has_docs()]  # nginx's
+# What a page may load, where it may load anything.
+POLICIES = {"/docs": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
+                     "font-src 'self'; connect-src 'self'; form-action 'none'; "
+                     "frame-ancestors 'none'; base-uri 'none'"}
 
 
 def kind_of(target):
@@ -98,7 +103,7 @@ class Methods(Case):
             with self.subTest(target):
                 reply = self.get(target)
                 self.assertEqual(reply.status, 200, reply)
-                self.assertCommon(reply)
+                self.assertCommon(reply, POLICIES.get(target, harness.POLICY))
                 self.assertEqual(reply.field("Content-Type"), kind_of(target))
 
     def test_head_is_a_get_without_the_body(self):
@@ -107,7 +112,7 @@ class Methods(Case):
                 # With one another's length, where the body does not change.
                 get, head = self.get(target), self.ask(target, "HEAD")
                 self.assertEqual((head.status, head.body), (200, b""))
-                self.assertCommon(head)
+                self.assertCommon(head, POLICIES.get(target, harness.POLICY))
                 grows = target.startswith(("/healthz", "/metrics"))
                 apart = {"Cache-Status"} | ({"Content-Length", "Transfer-Encoding"} if grows
                                             else set())
@@ -179,7 +184,7 @@ class Methods(Case):
         for target in ("/", "/nope", "/pingx", "/ping/x", "/healthz/nope", "/healthz/coalesce/x",
                        "/healthzz", "/metrics/nope", "/metrics/events/x", "/metricsx", "/api", "/api/", "/api/coalescence/", "/stats/x",
                        "/api/coalescence/default/x?member_id=1", "/.change/events",
-                       "/problems", "/problems/", "/docs/nope", "/.problem/404", "/.problem/200",
+                       "/problems", "/problems/", "/docs/nope", "/docs/index.html", "/docs/part", "/docs/x/y", "/.problem/404", "/.problem/200",
                        "/favicon.ico", "/nginx.conf", "/run/lock", "/PING", "/event", "/eventsx",
                        "/events/1/x", "/events/1/reimburse/x", "/events/types/1/x",
                        "/events/types/1/prices/x", "/events/report/x", "/reports", "/Events",

@@ -10,7 +10,8 @@ import openapi  # which harness has put within reach
 from harness import Answer, Case, routes
 
 # Answered by nginx alone.
-NGINX = {("GET", "/ping"), ("GET", "/problems/{}"), ("GET", "/api/{}")}
+NGINX = {("GET", "/ping"), ("GET", "/problems/{}"), ("GET", "/api/{}"), ("GET", "/docs"),
+         *(("GET", f"/docs/{name}") for name in ("openapi.yaml", *harness.DOCS_FILES))}
 # What comes in, where unknown members are ignored, and what may have members of its own.
 OPEN = {"NewEventType", "ChangedEventType", "NewEvent", "ReportFilter", "Problem", "Health"}
 

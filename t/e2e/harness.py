@@ -38,6 +38,9 @@ def _patience():
 
 LONG = _patience()
 ROOT = os.geteuid() == 0
+DOCS_FILES = ("docs.js", "favicon-16x16.png", "favicon-32x32.png", "swagger-ui-bundle.js",
+              "swagger-ui.css")
+POLICY = "default-src 'none'; frame-ancestors 'none'"
 PROGRAMS = ("coalesce", "events", "health", "report", "stats")
 
 
@@ -49,6 +52,11 @@ def caredesk(*arguments, **options):
     """Runs the operator's command to its end."""
     return subprocess.run([program("caredesk"), *arguments], stdin=subprocess.DEVNULL,
                           capture_output=True, text=True, timeout=LONG, **options)
+
+
+def has_docs():
+    """Whether Swagger UI is where `caredesk run` looks for it, or else there is no /docs."""
+    return os.path.exists(os.path.join(BUILD, "swagger-ui/swagger-ui-bundle.js"))
 
 
 def routes(*names):
@@ -498,11 +506,10 @@ class Case(unittest.TestCase):
     def get(self, target, **fields):
         return self.service.get(target, **fields)
 
-    def assertCommon(self, answer):
+    def assertCommon(self, answer, policy=POLICY):
         """What is sent with everything."""
         self.assertEqual(answer.field("X-Content-Type-Options"), "nosniff", answer)
-        self.assertEqual(answer.field("Content-Security-Policy"),
-                         "default-src 'none'; frame-ancestors 'none'", answer)
+        self.assertEqual(answer.field("Content-Security-Policy"), policy, answer)
         self.assertEqual(answer.field("Referrer-Policy"), "no-referrer", answer)
         self.assertEqual(answer.field("Server"), "nginx", answer)
         self.assertIsNotNone(answer.field("Cache-Control"), answer)
