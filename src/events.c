@@ -32,32 +32,9 @@ events_earliest(const struct request *req)
 }
 
 enum err
-events_body(struct request *req, struct answer *a, struct jsonr *body)
-{
-	char *bytes;
-	size_t n;
-	enum err err;
-
-	if (!request_is(req, "application/json"))
-		return fail(ERR_MEDIA_TYPE, "the body must be application/json, unencoded");
-	if ((err = request_body(req, EVENTS_BODY_MAX, &bytes, &n)) != OK)
-		return err;
-	answer_digest(a, bytes, n);
-	err = jsonr_parse(bytes, n, body);
-	free(bytes);
-	return err;
-}
-
-enum err
 events_read(struct db **db)
 {
-	enum err err = db_borrow(events.readers, db);
-
-	if (err == OK) {
-		db_deadline(*db, clock_monotonic_us() + EVENTS_QUERY_US);
-		err = db_begin(*db);
-	}
-	return err;
+	return db_borrow_snapshot(events.readers, clock_monotonic_us() + EVENTS_QUERY_US, db);
 }
 
 void
@@ -180,7 +157,7 @@ read_event(struct request *req, struct edit *edit)
 {
 	struct ledger_event *event = &edit->event;
 	struct jsonr body;
-	enum err err = events_body(req, &edit->answer, &body);
+	enum err err = answer_json(req, &edit->answer, EVENTS_BODY_MAX, &body);
 
 	if (err != OK)
 		return err;

@@ -31,9 +31,6 @@ struct ledger_actor events_actor(const struct request *req);
 /* The earliest start_time that REQ may register; INT64_MIN: any. */
 int64_t events_earliest(const struct request *req);
 
-/* A body that is JSON, also added to the digest of A. */
-enum err events_body(struct request *req, struct answer *a, struct jsonr *body) MUST_CHECK;
-
 /* A connection with a snapshot, and its end. */
 enum err events_read(struct db **db) MUST_CHECK;
 void events_read_end(struct db *db);

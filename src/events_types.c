@@ -12,7 +12,6 @@
 #include "lib/jsonw.h"
 #include "lib/page.h"
 #include "lib/tariff.h"
-#include "lib/text.h"
 
 static void
 put_type(struct jsonw *w, const struct tariff_type *type)
@@ -133,7 +132,7 @@ read_type(struct request *req, struct edit *edit)
 	const char *name = "";
 	struct jsonr body;
 	size_t n = 0;
-	enum err err = events_body(req, &edit->answer, &body);
+	enum err err = answer_json(req, &edit->answer, EVENTS_BODY_MAX, &body);
 
 	if (err != OK)
 		return err;
@@ -226,19 +225,15 @@ type_get(struct request *req, struct response *res)
 static void
 types_etag(const struct tariff_type *types, size_t count, bool more, char etag[ETAG_MAX])
 {
-	unsigned char bytes[DIGEST_BYTES];
-	char text[2 * DIGEST_BYTES + 1], one[ETAG_MAX];
-	struct digest digest;
+	struct etag_list list;
+	char one[ETAG_MAX];
 
-	digest_begin(&digest);
-	digest_add(&digest, &more, sizeof(more));
+	etag_list_begin(&list, more);
 	for (size_t i = 0; i < count; i++) {
 		type_etag(&types[i], one);
-		digest_add(&digest, one, strlen(one));
+		etag_list_add(&list, one);
 	}
-	digest_end(&digest, bytes);
-	text_to_hex(bytes, sizeof(bytes), text);
-	(void)snprintf(etag, ETAG_MAX, "\"%s\"", text);
+	etag_list_end(&list, etag);
 }
 
 static enum err

@@ -289,11 +289,7 @@ stats_take_in(int64_t until_us)
 static enum err
 borrow(const struct request *req, struct db **db)
 {
-	enum err err = db_borrow(stats.readers, db);
-
-	if (err == OK)
-		db_deadline(*db, req->start_us + DEADLINE_US);
-	return err == OK ? db_begin(*db) : err;
+	return db_borrow_snapshot(stats.readers, req->start_us + DEADLINE_US, db);
 }
 
 /* Of what is not kept nothing is told, rather than too little; in the snapshot of the answer. */

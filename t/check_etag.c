@@ -154,7 +154,38 @@ START_TEST(a_stored_resource_is_sent_with_its_etag_and_no_cache)
 }
 END_TEST
 
+/* The ETag of a list of one or two. */
+static const char *
+etag_of(const char *first, const char *second, bool more)
+{
+	static char etag[ETAG_MAX];
+	struct etag_list list;
+
+	etag_list_begin(&list, more);
+	etag_list_add(&list, first);
+	if (second != NULL)
+		etag_list_add(&list, second);
+	etag_list_end(&list, etag);
+	return etag;
+}
+
+START_TEST(a_list_has_the_etag_of_what_it_shows)
+{
+	char etag[ETAG_MAX];
+
+	(void)stpcpy(etag, etag_of("\"1-0\"", "\"2-0\"", false));
+	ck_assert_uint_eq(strlen(etag), 2 * DIGEST_BYTES + 2);
+	ck_assert(etag[0] == '"' && strcspn(etag + 1, "\"") == 2 * DIGEST_BYTES);
+	ck_assert_str_eq(etag, etag_of("\"1-0\"", "\"2-0\"", false));
+	ck_assert_str_ne(etag, etag_of("\"1-0\"", "\"2-0\"", true));
+	ck_assert_str_ne(etag, etag_of("\"1-0\"", "\"2-1\"", false));
+	ck_assert_str_ne(etag, etag_of("\"2-0\"", "\"1-0\"", false));
+	ck_assert_str_ne(etag, etag_of("\"1-0\"", NULL, false));
+}
+END_TEST
+
 CHECK_MAIN(etag,
     { if_match_compares_strongly, a_change_is_refused_where_if_none_match_names_what_is_there,
 	if_none_match_compares_weakly_and_answers_304, without_the_field_there_is_no_condition,
-	a_stored_resource_is_sent_with_its_etag_and_no_cache })
+	a_stored_resource_is_sent_with_its_etag_and_no_cache,
+	a_list_has_the_etag_of_what_it_shows })

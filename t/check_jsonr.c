@@ -684,6 +684,57 @@ START_TEST(each_bad_number_of_a_list_is_told_and_a_long_list_is_read_whole)
 }
 END_TEST
 
+static const struct {
+	const char *body;
+	const char *pointer; /* of the only bad field; NULL for none */
+	const char *detail;
+	int64_t values[2];
+} decimals[] = {
+	{ "{\"l\":[-10,-1e1]}", NULL, NULL, { -1000, -1000 } },
+	{ "{\"l\":[-100,-10.0]}", NULL, NULL, { -10000, -1000 } },
+	{ "{\"l\":[-100.000e0,-10.005]}", NULL, NULL, { -10000, -1000 } },
+	{ "{\"l\":[-99.999,-10.015]}", NULL, NULL, { -10000, -1002 } },
+	{ "{\"l\":[-100.001,-10]}", "#/l/0", "must be a number of -100..-10", { 0 } },
+	{ "{\"l\":[-10,-9.999]}", "#/l/1", "must be a number of -100..-10", { 0 } },
+	{ "{\"l\":[-10,-9.99]}", "#/l/1", "must be a number of -100..-10", { 0 } },
+	{ "{\"l\":[-10,-101]}", "#/l/1", "must be a number of -100..-10", { 0 } },
+	{ "{\"l\":[10,-10]}", "#/l/0", "must be a number of -100..-10", { 0 } },
+	{ "{\"l\":[-1e300,-10]}", "#/l/0", "must be a number of -100..-10", { 0 } },
+	{ "{\"l\":[\"-10\",-10]}", "#/l/0", "must be a number of -100..-10", { 0 } },
+	{ "{\"l\":[null,-10]}", "#/l/0", "must be a number of -100..-10", { 0 } },
+	{ "{\"l\":[-10,[-10]]}", "#/l/1", "must be a number of -100..-10", { 0 } },
+	{ "{\"l\":[-10,true]}", "#/l/1", "must be a number of -100..-10", { 0 } },
+	{ "{\"l\":[]}", "#/l", "must be a list of 2 numbers", { 0 } },
+	{ "{\"l\":[-10]}", "#/l", "must be a list of 2 numbers", { 0 } },
+	{ "{\"l\":[-10,-10,-10]}", "#/l", "must be a list of 2 numbers", { 0 } },
+	{ "{\"l\":{\"0\":-10,\"1\":-10}}", "#/l", "must be a list of 2 numbers", { 0 } },
+	{ "{\"l\":-10}", "#/l", "must be a list of 2 numbers", { 0 } },
+	{ "{\"l\":null}", "#/l", "is required", { 0 } },
+	{ "{}", "#/l", "is required", { 0 } },
+};
+
+START_TEST(a_list_of_decimals_has_its_length_and_bounds_as_they_were_written)
+{
+	for (size_t i = 0; i < COUNT(decimals); i++) {
+		struct jsonr body = parsed(decimals[i].body);
+		const struct err_field *found;
+		int64_t values[2];
+		size_t bad;
+
+		jsonr_decimals(&body, "l", 2, -10000, -1000, 2, values);
+		found = err_fields(&bad);
+		ck_assert_msg(bad == (decimals[i].pointer != NULL), "%s", decimals[i].body);
+		if (bad == 1) {
+			ck_assert_str_eq(found[0].pointer, decimals[i].pointer);
+			ck_assert_str_eq(found[0].detail, decimals[i].detail);
+		} else {
+			ck_assert_mem_eq(values, decimals[i].values, sizeof(values));
+		}
+		jsonr_close(&body);
+	}
+}
+END_TEST
+
 CHECK_MAIN(jsonr,
     { whatever_is_not_rfc_8259_and_unambiguous_is_refused, what_is_rfc_8259_is_accepted,
 	a_body_that_stops_anywhere_is_refused, a_body_that_goes_on_is_refused,
@@ -695,4 +746,5 @@ CHECK_MAIN(jsonr,
 	a_string_is_read_within_its_bounds_of_characters, all_bad_members_are_told_at_once,
 	null_is_the_same_as_missing, objects_of_a_list_are_read_one_by_one,
 	an_instant_is_a_string_of_rfc_3339, a_list_of_whole_numbers_is_read_within_its_bounds,
-	each_bad_number_of_a_list_is_told_and_a_long_list_is_read_whole })
+	each_bad_number_of_a_list_is_told_and_a_long_list_is_read_whole,
+	a_list_of_decimals_has_its_length_and_bounds_as_they_were_written })

@@ -214,6 +214,84 @@ START_TEST(a_number_is_whole_by_its_value_not_by_its_form)
 }
 END_TEST
 
+static const struct {
+	const char *s;
+	unsigned scale;
+	int64_t value;
+	int rounded;
+} decimals[] = {
+	{ "0", 0, 0, 0 },
+	{ "-0", 2, 0, 0 },
+	{ "7", 0, 7, 0 },
+	{ "7", 2, 700, 0 },
+	{ "0.1", 1, 1, 0 },
+	{ "0.1", 15, INT64_C(100000000000000), 0 },
+	{ "-10.0", 2, -1000, 0 },
+	{ "-1e1", 2, -1000, 0 },
+	{ "-0.1E+2", 2, -1000, 0 },
+	{ "-1000000e-5", 2, -1000, 0 },
+	{ "-10.000000000000000000000000000000000000000000000000000", 15,
+	    INT64_C(-10000000000000000), 0 },
+	{ "-12.345678901234567", 15, INT64_C(-12345678901234567), 0 },
+	{ "0e999999999999", 3, 0, 0 },
+	{ "0.000e-999999999999", 3, 0, 0 },
+	{ "9223372036854775807", 0, INT64_MAX, 0 },
+	{ "-9223372036854775808", 0, INT64_MIN, 0 },
+	{ "92233720368547758.07", 2, INT64_MAX, 0 },
+	{ "-9.223372036854775808e16", 2, INT64_MIN, 0 },
+	/* Rounded: above, below, halves to even. */
+	{ "0.4", 0, 0, -1 },
+	{ "0.6", 0, 1, 1 },
+	{ "-0.4", 0, 0, 1 },
+	{ "-0.6", 0, -1, -1 },
+	{ "0.5", 0, 0, -1 },
+	{ "1.5", 0, 2, 1 },
+	{ "2.5", 0, 2, -1 },
+	{ "-0.5", 0, 0, 1 },
+	{ "-1.5", 0, -2, -1 },
+	{ "0.50", 0, 0, -1 },
+	{ "0.500000000000000000000000001", 0, 1, 1 },
+	{ "0.05", 0, 0, -1 },
+	{ "0.09", 1, 1, 1 },
+	{ "9.99", 1, 100, 1 },
+	{ "5e-1", 0, 0, -1 },
+	{ "6e-1", 0, 1, 1 },
+	{ "6e-2", 0, 0, -1 },
+	{ "1e-999999999999", 15, 0, -1 },
+	{ "-1e-999999999999", 15, 0, 1 },
+	{ "-100.0000000000000000000001", 15, INT64_C(-100000000000000000), 1 },
+	{ "-9.9999999999999999999999", 15, INT64_C(-10000000000000000), -1 },
+	/* The double nearest to -10.1, with more digits than it takes to tell it. */
+	{ "-10.0999999999999996447286321199499070644378662109375", 15, INT64_C(-10100000000000000),
+	    -1 },
+	{ "9223372036854775807.4", 0, INT64_MAX, -1 },
+	{ "-9223372036854775808.4", 0, INT64_MIN, 1 },
+};
+
+static const char *const no_decimals[] = { "9223372036854775808", "-9223372036854775809", "1e19",
+	"9223372036854775807.5", "-9223372036854775808.6", "1e999999999999", "-1e2147483648",
+	"99999999999999999999.9" };
+
+START_TEST(a_decimal_is_exact_or_rounded_to_the_nearest)
+{
+	int64_t value;
+	int rounded;
+
+	for (size_t i = 0; i < COUNT(decimals); i++) {
+		const char *s = decimals[i].s;
+
+		ck_assert_msg(
+		    text_decimal(s, strlen(s), decimals[i].scale, &value, &rounded), "%s", s);
+		ck_assert_msg(value == decimals[i].value && rounded == decimals[i].rounded,
+		    "%s: %lld %d", s, (long long)value, rounded);
+	}
+	for (size_t i = 0; i < COUNT(no_decimals); i++)
+		ck_assert_msg(
+		    !text_decimal(no_decimals[i], strlen(no_decimals[i]), 0, &value, &rounded),
+		    "%s", no_decimals[i]);
+}
+END_TEST
+
 START_TEST(hex_digits_are_those_of_both_cases)
 {
 	for (int c = -128; c < 128; c++) {
@@ -424,7 +502,8 @@ END_TEST
 CHECK_MAIN(text,
     { every_code_point_is_one_sequence_and_surrogates_are_none, bytes_that_are_not_utf8_are_refused,
 	characters_are_counted_not_bytes, digits_are_read_and_nothing_else,
-	a_number_is_whole_by_its_value_not_by_its_form, hex_digits_are_those_of_both_cases,
+	a_number_is_whole_by_its_value_not_by_its_form,
+	a_decimal_is_exact_or_rounded_to_the_nearest, hex_digits_are_those_of_both_cases,
 	hex_is_read_and_written, json_strings_are_escaped,
 	what_does_not_fit_is_left_for_the_next_call_in_whole_characters,
 	every_byte_is_escaped_alike_wherever_it_stands, integers_are_written_in_digits,

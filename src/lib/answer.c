@@ -51,6 +51,23 @@ answer_digest(struct answer *a, const void *bytes, size_t n)
 		digest_add(&a->digesting, bytes, n);
 }
 
+enum err
+answer_json(struct request *req, struct answer *a, size_t max, struct jsonr *body)
+{
+	char *bytes;
+	size_t n;
+	enum err err;
+
+	if (!request_is(req, "application/json"))
+		return fail(ERR_MEDIA_TYPE, "the body must be application/json, unencoded");
+	if ((err = request_body(req, max, &bytes, &n)) != OK)
+		return err;
+	answer_digest(a, bytes, n);
+	err = jsonr_parse(bytes, n, body);
+	free(bytes);
+	return err;
+}
+
 void
 answer_close(struct answer *a)
 {

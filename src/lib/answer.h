@@ -22,6 +22,7 @@
 
 #include "lib/commit.h"
 #include "lib/digest.h"
+#include "lib/jsonr.h"
 #include "lib/request.h"
 #include "lib/response.h"
 
@@ -46,6 +47,10 @@ struct answer {
  * all at once or piece by piece. */
 enum err answer_open(const struct request *req, struct answer *a) MUST_CHECK;
 void answer_digest(struct answer *a, const void *bytes, size_t n);
+
+/* A body that is JSON, of at most MAX bytes, also added to the digest. */
+enum err answer_json(
+    struct request *req, struct answer *a, size_t max, struct jsonr *body) MUST_CHECK;
 
 /* Frees what it holds; safe after a failed open. */
 void answer_close(struct answer *a);

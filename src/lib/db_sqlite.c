@@ -873,3 +873,14 @@ db_return(struct db_readers *readers, struct db *db)
 	(void)pthread_mutex_unlock(&readers->lock);
 	db_close(db);
 }
+
+enum err
+db_borrow_snapshot(struct db_readers *readers, int64_t until_us, struct db **db)
+{
+	enum err err = db_borrow(readers, db);
+
+	if (err != OK)
+		return err;
+	db_deadline(*db, until_us);
+	return db_begin(*db);
+}

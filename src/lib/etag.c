@@ -1,6 +1,9 @@
 #include "lib/etag.h"
 
+#include <stdio.h>
 #include <string.h>
+
+#include "lib/text.h"
 
 /* Whether the list of tags (RFC 9110 section 8.8.3) names ETAG.  WEAK: a W/ on either side does not
  * matter; else it never matches. */
@@ -58,4 +61,28 @@ etag_unchanged(const struct request *req, struct response *res, const char *etag
 		return true;
 	(void)response_reset(res);
 	return false;
+}
+
+void
+etag_list_begin(struct etag_list *list, bool more)
+{
+	digest_begin(&list->digest);
+	digest_add(&list->digest, &more, sizeof(more));
+}
+
+void
+etag_list_add(struct etag_list *list, const char *etag)
+{
+	digest_add(&list->digest, etag, strlen(etag));
+}
+
+void
+etag_list_end(struct etag_list *list, char etag[ETAG_MAX])
+{
+	unsigned char bytes[DIGEST_BYTES];
+	char text[2 * DIGEST_BYTES + 1];
+
+	digest_end(&list->digest, bytes);
+	text_to_hex(bytes, sizeof(bytes), text);
+	(void)snprintf(etag, ETAG_MAX, "\"%s\"", text);
 }

@@ -8,6 +8,7 @@
 
 #include <stdbool.h>
 
+#include "lib/digest.h"
 #include "lib/err.h"
 #include "lib/request.h"
 #include "lib/response.h"
@@ -24,5 +25,15 @@ bool etag_unchanged(const struct request *req, struct response *res, const char 
 
 /* The fields of a stored resource: ETag and Cache-Control: no-cache. */
 enum err etag_send(struct response *res, const char *etag) MUST_CHECK;
+
+/* The ETag of a page of a list: of all that it shows, by its own ETags, and of whether another page
+ * follows. */
+struct etag_list {
+	struct digest digest;
+};
+
+void etag_list_begin(struct etag_list *list, bool more);
+void etag_list_add(struct etag_list *list, const char *etag);
+void etag_list_end(struct etag_list *list, char etag[ETAG_MAX]);
 
 #endif

@@ -596,6 +596,51 @@ jsonr_ints(const struct jsonr *body, const char *name, int64_t min, int64_t max,
 	return OK;
 }
 
+/* From the text, as above. */
+static bool
+decimal(struct json_object *at, unsigned scale, int64_t min, int64_t max, int64_t *value)
+{
+	const char *text;
+	int64_t v;
+	int rounded;
+
+	if (!json_object_is_type(at, json_type_int) && !json_object_is_type(at, json_type_double))
+		return false;
+	text = json_object_get_string(at);
+	if (text == NULL || !text_decimal(text, strlen(text), scale, &v, &rounded))
+		return false;
+	/* What is out of bounds by less than a unit has been rounded into them. */
+	if (v < min || v > max || (v == min && rounded > 0) || (v == max && rounded < 0))
+		return false;
+	*value = v;
+	return true;
+}
+
+void
+jsonr_decimals(const struct jsonr *body, const char *name, unsigned scale, int64_t min, int64_t max,
+    size_t count, int64_t *values)
+{
+	struct json_object *found = required(body, name);
+	const double unit = pow(10, -(double)scale);
+	char why[96];
+
+	if (found == NULL)
+		return;
+	if (!json_object_is_type(found, json_type_array) ||
+	    json_object_array_length(found) != count) {
+		(void)snprintf(why, sizeof(why), "must be a list of %zu numbers", count);
+		bad_member(name, why);
+		return;
+	}
+	for (size_t i = 0; i < count; i++) {
+		if (decimal(json_object_array_get_idx(found, i), scale, min, max, &values[i]))
+			continue;
+		(void)snprintf(why, sizeof(why), "#/%s/%zu", name, i);
+		(void)fail_field(
+		    why, "must be a number of %g..%g", (double)min * unit, (double)max * unit);
+	}
+}
+
 bool
 jsonr_item(const struct jsonr *body, const char *name, size_t i, struct jsonr *item)
 {

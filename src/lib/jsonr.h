@@ -52,6 +52,11 @@ void jsonr_time(const struct jsonr *body, const char *name, int64_t *us);
 enum err jsonr_ints(const struct jsonr *body, const char *name, int64_t min, int64_t max,
     size_t most, int64_t **values, size_t *count) MUST_CHECK;
 
+/* A list of exactly COUNT numbers, each MIN..MAX as it was written, in units of 10^-SCALE and
+ * rounded to them as text_decimal() does.  Required; each number that is bad is a bad field. */
+void jsonr_decimals(const struct jsonr *body, const char *name, unsigned scale, int64_t min,
+    int64_t max, size_t count, int64_t *values);
+
 /* Object I of the list NAME; false if there is none.  Lent by BODY: not to be closed. */
 bool jsonr_item(const struct jsonr *body, const char *name, size_t i, struct jsonr *item);
 

@@ -143,6 +143,60 @@ text_exact_int(const char *s, size_t n, int64_t *value)
 	return true;
 }
 
+/* Digits behind the last place, the first of them apart: what rounding looks at. */
+struct rest {
+	int first;
+	bool more; /* one of those behind it is not 0 */
+};
+
+/* The first PLACES digits of the mantissa S into *V, downwards, with zeros where there are none. */
+static bool
+take_places(const char *s, size_t n, int64_t places, int64_t *v, struct rest *rest)
+{
+	int64_t at = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		if (s[i] == '.')
+			continue;
+		if (at < places && !push_digit(v, s[i] - '0'))
+			return false;
+		if (at == places)
+			rest->first = s[i] - '0';
+		else if (at > places)
+			rest->more |= s[i] != '0';
+		at++;
+	}
+	for (; at < places && *v != 0; at++)
+		if (!push_digit(v, 0))
+			return false;
+	return true;
+}
+
+bool
+text_decimal(const char *s, size_t n, unsigned scale, int64_t *value, int *rounded)
+{
+	bool negative = n > 0 && s[0] == '-', away;
+	size_t from = negative ? 1 : 0, end = from, point;
+	struct rest rest = { 0 };
+	int64_t v = 0, places;
+
+	while (end < n && s[end] != 'e' && s[end] != 'E')
+		end++;
+	for (point = from; point < end && s[point] != '.'; point++)
+		;
+	places = (int64_t)(point - from) + scale;
+	if (end < n)
+		places += exponent(s + end + 1, n - end - 1);
+	if (!take_places(s + from, end - from, places, &v, &rest))
+		return false;
+	away = rest.first > 5 || (rest.first == 5 && (rest.more || v % 2 != 0));
+	if ((away && __builtin_sub_overflow(v, 1, &v)) || (!negative && v == INT64_MIN))
+		return false;
+	*value = negative ? v : -v;
+	*rounded = rest.first == 0 && !rest.more ? 0 : away != negative ? 1 : -1;
+	return true;
+}
+
 int
 text_hex_digit(char c)
 {

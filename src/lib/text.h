@@ -27,6 +27,11 @@ bool text_uint(const char *s, size_t n, int64_t *value);
  * within int64: "5", "-0", "5.0", "1.5e1".  False if it is not whole or does not fit. */
 bool text_exact_int(const char *s, size_t n, int64_t *value);
 
+/* A JSON number (the grammar already checked) as a multiple of 10^-SCALE, rounded to the nearest,
+ * exact halves to even.  *ROUNDED is where the multiple lies: 1 above what was read, -1 below it, 0
+ * if it is exactly that.  False if it does not fit. */
+bool text_decimal(const char *s, size_t n, unsigned scale, int64_t *value, int *rounded);
+
 /* N bytes from 2N lower- or upper-case hex digits, nothing else. */
 bool text_hex(const char *s, size_t n, unsigned char *bytes);
 
