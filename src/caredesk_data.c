@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "caredesk.h"
+#include "lib/audio.h"
 #include "lib/clock.h"
 #include "lib/counts.h"
 #include "lib/ledger.h"
@@ -24,6 +25,7 @@ static const struct {
 	const char *file;
 	const struct db_schema *schema;
 } data_sets[] = {
+	{ AUDIO_FILE, &audio_schema },
 	{ LEDGER_FILE, &ledger_schema },
 	{ COUNTS_FILE, &counts_schema },
 };

@@ -123,7 +123,8 @@ static const struct {
 	const char *file;
 	const struct db_schema *schema;
 	const char *sets[2];
-} data_sets[] = { { LEDGER_FILE, &ledger_schema, { "events/", "shared/" } },
+} data_sets[] = { { AUDIO_FILE, &audio_schema, { "audios/", "audios/" } },
+	{ LEDGER_FILE, &ledger_schema, { "events/", "shared/" } },
 	{ COUNTS_FILE, &counts_schema, { "stats/", "stats/" } } };
 
 static bool
@@ -1212,6 +1213,31 @@ START_TEST(a_reader_that_is_given_back_is_as_new)
 }
 END_TEST
 
+START_TEST(a_reader_is_borrowed_with_its_snapshot_and_deadline)
+{
+	struct db_readers *readers;
+	struct db *reader;
+
+	things_begin();
+	ck_assert_int_eq(db_readers_open(FILE_OF, &schema_1, &readers), OK);
+	ck_assert_int_eq(db_borrow_snapshot(readers, 0, &reader), OK);
+	ck_assert(db_in_transaction(reader));
+	ck_assert_int_eq(ask_in(reader, "SELECT count(*) FROM things"), 0);
+	data_run("INSERT INTO things (b) VALUES (1)");
+	ck_assert_int_eq(ask_in(reader, "SELECT count(*) FROM things"), 0);
+	db_return(readers, reader);
+	ck_assert_int_eq(db_borrow_snapshot(readers, 0, &reader), OK);
+	ck_assert_int_eq(ask_in(reader, "SELECT count(*) FROM things"), 1);
+	db_return(readers, reader);
+	db_readers_close(readers);
+	ck_assert_int_eq(db_readers_open("db/none.db", &schema_1, &readers), OK);
+	ck_assert_int_eq(db_borrow_snapshot(readers, 0, &reader), ERR_BUSY);
+	ck_assert_ptr_null(reader);
+	db_readers_close(readers);
+	things_end();
+}
+END_TEST
+
 START_TEST(more_readers_than_are_kept_can_be_borrowed)
 {
 	struct db_readers *readers;
@@ -1266,5 +1292,6 @@ CHECK_MAIN(db_sqlite,
 	what_no_statement_of_ours_needs_is_refused, what_was_deleted_is_not_in_the_file_any_more,
 	folders_above_need_not_be_walked, a_backup_is_one_state_while_others_write,
 	a_backup_that_cannot_be_written_is_an_error, verify_finds_damage_in_any_page,
-	a_reader_that_is_given_back_is_as_new, more_readers_than_are_kept_can_be_borrowed,
+	a_reader_that_is_given_back_is_as_new, a_reader_is_borrowed_with_its_snapshot_and_deadline,
+	more_readers_than_are_kept_can_be_borrowed,
 	readers_of_a_database_that_is_not_there_yet_are_refused_until_it_is })

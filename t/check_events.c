@@ -1,108 +1,12 @@
 #include "data_set.h"
+#include "exchange.h"
 
 #include <pthread.h>
 
 #include "events.h"
 #include "lib/problem.h"
-#include "lib/serve.h"
 
-/* --- The program without a server: one request through its table of routes. */
-
-struct question {
-	const char *method, *uri, *body;
-	size_t n; /* of the body; 0: its strlen() */
-	const char *type; /* NULL: application/json with a body */
-	const char *encoding, *accept, *if_match, *if_none_match, *key;
-};
-
-struct exchange {
-	struct request req;
-	struct response res;
-	const char *left;
-	size_t left_n, n;
-	char meta[10][2048];
-	char text[1024 * 1024];
-};
-
-static struct exchange one; /* the last one */
 static struct conf *conf;
-
-static bool
-take(void *ctx, const char *bytes, size_t n)
-{
-	struct exchange *x = ctx;
-
-	ck_assert_uint_lt(x->n + n, sizeof(x->text));
-	memcpy(x->text + x->n, bytes, n);
-	x->n += n;
-	x->text[x->n] = '\0';
-	return true;
-}
-
-static ssize_t
-give(void *ctx, char *buffer, size_t n)
-{
-	struct exchange *x = ctx;
-
-	n = n < x->left_n ? n : x->left_n;
-	n = n < 1000 ? n : 1000;
-	memcpy(buffer, x->left, n);
-	x->left += n;
-	x->left_n -= n;
-	return (ssize_t)n;
-}
-
-/* The list of meta-variables of a question; also sets its body. */
-static void
-prepare(struct exchange *x, const struct question *q, char *meta[11])
-{
-	const char *type = q->type != NULL ? q->type : q->body != NULL ? "application/json" : "";
-	const char *const values[][2] = { { "REQUEST_METHOD", q->method },
-		{ "REQUEST_URI", q->uri }, { "CONTENT_TYPE", type },
-		{ "HTTP_CONTENT_ENCODING", q->encoding }, { "HTTP_ACCEPT", q->accept },
-		{ "HTTP_IF_MATCH", q->if_match }, { "HTTP_IF_NONE_MATCH", q->if_none_match },
-		{ "HTTP_IDEMPOTENCY_KEY", q->key } };
-	size_t count = 0;
-
-	x->left = q->body;
-	x->left_n = q->n > 0 || q->body == NULL ? q->n : strlen(q->body);
-	for (size_t i = 0; i < COUNT(values); i++)
-		if (values[i][1] != NULL) {
-			(void)snprintf(x->meta[count], sizeof(x->meta[0]), "%s=%s", values[i][0],
-			    values[i][1]);
-			meta[count] = x->meta[count];
-			count++;
-		}
-	(void)snprintf(x->meta[count], sizeof(x->meta[0]), "CONTENT_LENGTH=%zu", x->left_n);
-	meta[count] = x->meta[count];
-	meta[count + 1] = NULL;
-	x->n = 0;
-	response_open(&x->res, take, x);
-}
-
-static int
-status_of(const struct exchange *x)
-{
-	ck_assert_msg(strncmp(x->text, "Status: ", 8) == 0, "%s", x->text);
-	return atoi(x->text + 8);
-}
-
-static int
-ask_in(struct exchange *x, const struct question *q)
-{
-	char *meta[11];
-	const struct request_source source = { meta, give, x };
-
-	prepare(x, q, meta);
-	ck_assert(route_run(program.routes, &x->req, &x->res, &source));
-	return status_of(x);
-}
-
-#define ASK(...) ask_in(&one, &(const struct question){ __VA_ARGS__ })
-#define GET(address) ASK(.method = "GET", .uri = (address))
-#define POST(address, text) ASK(.method = "POST", .uri = (address), .body = (text))
-#define PUT(address, text) ASK(.method = "PUT", .uri = (address), .body = (text))
-#define DELETE(address) ASK(.method = "DELETE", .uri = (address))
 
 /* As the handler of METHOD and PATH, without captures, answers somebody with ROLES. */
 static int
@@ -126,44 +30,6 @@ ask_as(unsigned roles, const char *path, const struct question *q)
 	ck_assert(response_end(&one.res));
 	return status_of(&one);
 }
-
-static const char *
-body_of(const struct exchange *x)
-{
-	const char *end = strstr(x->text, "\r\n\r\n");
-
-	ck_assert_ptr_nonnull(end);
-	return end + 4;
-}
-
-/* The value of a header field, "" if there is none. */
-static const char *
-field_of(const struct exchange *x, const char *name)
-{
-	static char values[4][2048];
-	static size_t next;
-	char *value = values[next++ % 4], start[64];
-	const char *at;
-
-	(void)snprintf(start, sizeof(start), "\r\n%s: ", name);
-	at = strstr(x->text, start);
-	value[0] = '\0';
-	if (at != NULL && at < body_of(x))
-		(void)snprintf(value, sizeof(values[0]), "%.*s",
-		    (int)strcspn(at + strlen(start), "\r"), at + strlen(start));
-	return value;
-}
-
-#define BODY body_of(&one)
-#define FIELD(name) field_of(&one, name)
-
-static bool
-has(const char *text)
-{
-	return strstr(BODY, text) != NULL;
-}
-
-#define ck_has(wanted) ck_assert_msg(has(wanted), "%s\nis not in\n%s", wanted, one.text)
 
 static void
 begin_with(const char *yaml)
@@ -390,8 +256,6 @@ END_TEST
 
 /* --- Bad input. */
 
-/* The bad fields of a problem, as its errors have them. */
-#define BAD(pointer, detail) "{\"detail\":\"" detail "\",\"pointer\":\"" pointer "\"}"
 #define NAME BAD("#/name", "must be a string of 1..200 characters")
 #define AMOUNT BAD("#/amount_in_cents", "must be a whole number of 0..2147483647")
 #define CURRENCY BAD("#/currency", "must be SEK")
@@ -821,19 +685,6 @@ static const struct {
 	{ "POST", "/events/1/reimburse", NULL, NULL, 200, 409, "{}" },
 };
 
-/* An answer but for its Date. */
-static const char *
-answer_of(const struct exchange *x)
-{
-	static char answers[2][4096];
-	static size_t next;
-	char *answer = answers[next++ % 2];
-
-	(void)snprintf(answer, sizeof(answers[0]), "%d %s %s %s %s", status_of(x),
-	    field_of(x, "Location"), field_of(x, "ETag"), field_of(x, "Content-Type"), body_of(x));
-	return answer;
-}
-
 START_TEST(a_request_with_the_same_key_is_answered_as_before_and_done_once)
 {
 	begin();
@@ -1014,16 +865,6 @@ START_TEST(of_many_with_one_key_all_get_the_answer_of_the_one_that_is_done)
 END_TEST
 
 /* --- Lists. */
-
-static int
-count_in(const char *text, const char *what)
-{
-	int count = 0;
-
-	for (const char *at = text; (at = strstr(at, what)) != NULL; at++)
-		count++;
-	return count;
-}
 
 /* 60 events of 2 types and 3 caregivers, one each day from 2026-01-01 on; each 5th is reimbursed.
  */

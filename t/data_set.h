@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <sys/stat.h>
 
+#include "lib/audio.h"
 #include "lib/clock.h"
 #include "lib/ledger.h"
 #include "lib/tariff.h"
@@ -51,7 +52,8 @@ static inline void
 folder_end(void)
 {
 	static const char *const files[] = { LEDGER_FILE, LEDGER_FILE "-wal", LEDGER_FILE "-shm",
-		LEDGER_FILE ".lock" };
+		LEDGER_FILE ".lock", AUDIO_FILE, AUDIO_FILE "-wal", AUDIO_FILE "-shm",
+		AUDIO_FILE ".lock" };
 
 	for (size_t i = 0; i < COUNT(files); i++)
 		(void)unlink(files[i]);

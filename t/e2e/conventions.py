@@ -12,7 +12,7 @@ from harness import Case, REQUEST_MEMBERS, caredesk, routes, wait_for
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 
-PROGRAMS = ("coalesce", "events", "health", "report")
+PROGRAMS = ("audios", "coalesce", "events", "health", "report")
 # What a target answers with, by how it begins; JSON else.
 TYPES = {"/problems": "text/html", "/metrics": "text/plain; version=0.0.4; charset=utf-8",
          "/docs/openapi.yaml": "application/yaml", "/docs": "text/html"}
@@ -20,6 +20,10 @@ METHODS = ("GET", "POST", "PUT", "DELETE")  # those that routes may have
 
 # A target for each route of the programs, by its template.
 EXAMPLES = {
+    "/audios": "/audios",
+    "/audios/{session_id}": "/audios/1",
+    "/healthz/audios": "/healthz/audios",
+    "/metrics/audios": "/metrics/audios",
     "/api/coalescence/{method}": "/api/coalescence/default?member_id=1",
     "/events": "/events",
     "/events/{id}": "/events/1",
@@ -63,14 +67,16 @@ def responses(data):
 class Methods(Case):
     @classmethod
     def setUpClass(cls):
-        """With a type 1 and an event 1."""
+        """With a type 1, an event 1 and a session 1."""
         super().setUpClass()
         for target, value in (("/events/types", {"name": "a", "amount_in_cents": 1}),
                               ("/events", {"type_id": 1, "caregiver_id": 1,
-                                           "start_time": "2017-01-02T03:04:05Z"})):
+                                           "start_time": "2017-01-02T03:04:05Z"}),
+                              ("/audios", {"session_id": 1, "ticks": 15 * [-10],
+                                           "selected_tick": 0, "step_count": 0})):
             made = cls.service.ask(target, "POST", {"Content-Type": "application/json"},
                                    json.dumps(value).encode())
-            assert (made.status, made.json["id"]) == (201, 1), made
+            assert (made.status, made.field("Location")) == (201, target + "/1"), made
 
     def methods(self):
         """Each target with the methods that its routes have."""
@@ -155,7 +161,7 @@ class Methods(Case):
             for method in sorted(methods - {"DELETE"}):
                 with self.subTest(target=target, method=method):
                     self.assertIn(self.ask(target, method).status, (200, 400, 409, 415))
-        for target in ("/events/999", "/events/types/999"):
+        for target in ("/audios/999", "/events/999", "/events/types/999"):
             self.assertProblem(self.ask(target, "DELETE"), 404, "not-found")
 
     def test_a_body_that_nobody_reads_does_no_harm(self):

@@ -309,7 +309,7 @@ class Killed(LedgerCase):
             self.assertIn((answer.status, count), ((201, 60000), (502, 0), (502, 60000)))
             before += count
         self.assertEqual(sorted(name for name in os.listdir(os.path.join(self.data, "db"))
-                                if not name.startswith("stats")),
+                                if name.startswith("events")),
                          ["events.db", "events.db-shm", "events.db-wal", "events.db.lock"])
         with database(self.data) as connection:
             self.assertEqual(miscounted(connection), [])

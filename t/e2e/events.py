@@ -8,8 +8,8 @@ import time
 
 import harness
 from harness import at_once, wait_for
-from ledger import (AMOUNT_MAX, Client, ID_MAX, JSON, LINES, LedgerCase, database, event,
-                    everything, fresh, lines, micros, next_page, pages, send, time_text)
+from ledger import (AMOUNT_MAX, BAD_BODIES, Client, ID_MAX, JSON, LINES, LedgerCase, database,
+                    event, everything, fresh, lines, micros, next_page, pages, send, time_text)
 
 RACERS = 64
 MANY = 100000
@@ -27,13 +27,6 @@ BAD_TIMES = ("", "x", "2017-02-29T00:00:00Z", "2017-13-01T00:00:00Z", "2017-00-0
 SAME_TIME = ("2017-06-30T22:30:00.123456Z", "2017-06-30T22:30:00.123456",
              "2017-06-30t22:30:00.123456z", "2017-07-01T00:30:00.123456+02:00",
              "2017-06-30T17:00:00.123456-05:30", "2017-06-30T22:30:00.123456789Z")
-# No JSON, or JSON that a careful reader refuses.
-BAD_BODIES = (b"", b" ", b"{", b"}", b"[]", b"null", b"1", b'"x"', b"{}{}", b"{} x", b"{}\0",
-              b'{"a":1,}', b"{'a':1}", b'{"a":01}', b'{"a":NaN}', b'{"a":1e400}', b'{"a":"\xff"}',
-              b'{"a":"\xc0\xaf"}', b'{"a":"\xed\xa0\x80"}', b'{"a":"\\ud800"}', b'{"a":"\\u0000"}',
-              b'{"a":"\0"}', b'{"a":"\n"}', b'\xef\xbb\xbf{}', b'{"a":' * 40 + b"1" + b"}" * 40,
-              b'{"a":1,"a":2}', b'{"a":1,"\\u0061":2}', b"\xff\xfe{\0}\0", b"<event/>",
-              b'{"a":123456789012345678901234567890123456789}')
 
 
 class Types(LedgerCase):

@@ -18,6 +18,13 @@ MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", 
 AMOUNT_MAX = 2**31 - 1
 ID_MAX = 2**63 - 1
 EPOCH = datetime.datetime(1970, 1, 1)
+# No JSON, or JSON that a careful reader refuses.
+BAD_BODIES = (b"", b" ", b"{", b"}", b"[]", b"null", b"1", b'"x"', b"{}{}", b"{} x", b"{}\0",
+              b'{"a":1,}', b"{'a':1}", b'{"a":01}', b'{"a":NaN}', b'{"a":1e400}', b'{"a":"\xff"}',
+              b'{"a":"\xc0\xaf"}', b'{"a":"\xed\xa0\x80"}', b'{"a":"\\ud800"}', b'{"a":"\\u0000"}',
+              b'{"a":"\0"}', b'{"a":"\n"}', b'\xef\xbb\xbf{}', b'{"a":' * 40 + b"1" + b"}" * 40,
+              b'{"a":1,"a":2}', b'{"a":1,"\\u0061":2}', b"\xff\xfe{\0}\0", b"<event/>",
+              b'{"a":123456789012345678901234567890123456789}')
 
 _numbers = itertools.count(1)
 

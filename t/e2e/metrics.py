@@ -86,6 +86,7 @@ class Requests(MetricsCase):
 
     def test_each_counts_under_its_template_method_and_status(self):
         for program, method, target, route, status in (
+                ("audios", "GET", "/audios/4711", "/audios/{session_id}", 404),
                 ("coalesce", "GET", "/api/coalescence/default?member_id=1",
                  "/api/coalescence/{method}", 200),
                 ("coalesce", "GET", "/api/coalescence/nope?member_id=2",

@@ -1,0 +1,2 @@
+-- $1 id
+DELETE FROM audios WHERE id = $1
