@@ -504,11 +504,71 @@ START_TEST(a_stored_answer_that_cannot_be_ours_is_an_error)
 }
 END_TEST
 
+/* --- Bodies that are JSON. */
+
+static ssize_t
+give_rest(void *ctx, char *buffer, size_t n)
+{
+	const char **left = ctx;
+	size_t given = strnlen(*left, n);
+
+	memcpy(buffer, *left, given);
+	*left += given;
+	return (ssize_t)given;
+}
+
+START_TEST(a_json_body_is_read_to_its_limit_and_is_in_the_digest)
+{
+	static const struct {
+		const char *type, *body;
+		size_t max;
+		enum err err;
+	} bodies[] = {
+		{ "application/json", "{\"a\":1}", 7, OK },
+		{ "application/json; charset=utf-8", "{\"a\":1}", 8, OK },
+		{ "application/json", "{\"a\":1}", 6, ERR_TOO_LARGE },
+		{ "application/json", "{\"a\":1", 7, ERR_INPUT },
+		{ "text/plain", "{\"a\":1}", 7, ERR_MEDIA_TYPE },
+		{ "", "{\"a\":1}", 7, ERR_MEDIA_TYPE },
+	};
+	static struct request req;
+	char type[64], length[64];
+
+	for (size_t i = 0; i < COUNT(bodies); i++) {
+		char *const meta[] = { "REQUEST_METHOD=POST", "REQUEST_URI=/x", type, length,
+			"HTTP_IDEMPOTENCY_KEY=k", NULL };
+		const char *left = bodies[i].body;
+		const struct request_source source = { meta, give_rest, &left };
+		unsigned char with[DIGEST_BYTES], without[DIGEST_BYTES];
+		struct jsonr body;
+		struct answer a;
+		int64_t value = 0;
+
+		(void)snprintf(type, sizeof(type), "CONTENT_TYPE=%s", bodies[i].type);
+		(void)snprintf(length, sizeof(length), "CONTENT_LENGTH=%zu", strlen(left));
+		err_clear();
+		ck_assert_int_eq(request_begin(&req, &source), OK);
+		ck_assert_int_eq(answer_open(&req, &a), OK);
+		digest_end(&(struct digest[]){ a.digesting }[0], without);
+		ck_assert_int_eq(answer_json(&req, &a, bodies[i].max, &body), bodies[i].err);
+		if (bodies[i].err == OK) {
+			jsonr_int(&body, "a", 0, 9, &value);
+			ck_assert_int_eq(value, 1);
+			digest_end(&a.digesting, with);
+			ck_assert_int_ne(memcmp(with, without, DIGEST_BYTES), 0);
+			jsonr_close(&body);
+		}
+		answer_close(&a);
+	}
+}
+END_TEST
+
 CHECK_MAIN(answer,
-    { without_a_key_each_request_is_done, the_same_request_gets_the_same_answer,
-	an_answer_without_a_body_is_kept_as_such, another_request_with_the_key_is_refused,
-	only_the_key_of_a_post_counts, no_body_passes_for_a_longer_path, what_failed_is_not_kept,
-	a_key_is_new_again_after_a_day, an_expired_key_stays_expired_for_another_request,
+    { a_json_body_is_read_to_its_limit_and_is_in_the_digest, without_a_key_each_request_is_done,
+	the_same_request_gets_the_same_answer, an_answer_without_a_body_is_kept_as_such,
+	another_request_with_the_key_is_refused, only_the_key_of_a_post_counts,
+	no_body_passes_for_a_longer_path, what_failed_is_not_kept, a_key_is_new_again_after_a_day,
+	an_expired_key_stays_expired_for_another_request,
 	expired_answers_are_purged_as_new_ones_come, bad_keys_are_bad_fields,
 	those_who_race_with_one_key_get_one_answer, a_body_grows_to_its_limit_and_no_further,
 	a_stored_answer_that_cannot_be_ours_is_an_error })

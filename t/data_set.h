@@ -10,6 +10,7 @@
 #ifndef CAREDESK_DATA_SET_H
 #define CAREDESK_DATA_SET_H
 
+#include <dirent.h>
 #include <stdio.h>
 #include <sys/stat.h>
 
@@ -51,12 +52,13 @@ folder_begin(void)
 static inline void
 folder_end(void)
 {
-	static const char *const files[] = { LEDGER_FILE, LEDGER_FILE "-wal", LEDGER_FILE "-shm",
-		LEDGER_FILE ".lock", AUDIO_FILE, AUDIO_FILE "-wal", AUDIO_FILE "-shm",
-		AUDIO_FILE ".lock" };
+	DIR *files = opendir("db");
+	const struct dirent *file;
 
-	for (size_t i = 0; i < COUNT(files); i++)
-		(void)unlink(files[i]);
+	while (files != NULL && (file = readdir(files)) != NULL)
+		(void)unlinkat(dirfd(files), file->d_name, 0);
+	if (files != NULL)
+		(void)closedir(files);
 	(void)rmdir("db");
 	ck_assert_int_eq(rmdir(data_folder), 0);
 }
