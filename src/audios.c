@@ -275,12 +275,12 @@ list_etag(struct list *list)
 	struct etag_list all;
 	char one[ETAG_MAX];
 
-	etag_list_begin(&all, list->more);
+	etag_list_begin(&all);
 	for (size_t i = 0; i < list->count; i++) {
 		audio_etag(&list->audios[i], one);
 		etag_list_add(&all, one);
 	}
-	etag_list_end(&all, list->etag);
+	etag_list_end(&all, list->more, list->etag);
 }
 
 static enum err

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "caredesk.h"
+#include "lib/account.h"
 #include "lib/audio.h"
 #include "lib/clock.h"
 #include "lib/counts.h"
@@ -25,6 +26,7 @@ static const struct {
 	const char *file;
 	const struct db_schema *schema;
 } data_sets[] = {
+	{ ACCOUNT_FILE, &account_schema },
 	{ AUDIO_FILE, &audio_schema },
 	{ LEDGER_FILE, &ledger_schema },
 	{ COUNTS_FILE, &counts_schema },

@@ -228,12 +228,12 @@ types_etag(const struct tariff_type *types, size_t count, bool more, char etag[E
 	struct etag_list list;
 	char one[ETAG_MAX];
 
-	etag_list_begin(&list, more);
+	etag_list_begin(&list);
 	for (size_t i = 0; i < count; i++) {
 		type_etag(&types[i], one);
 		etag_list_add(&list, one);
 	}
-	etag_list_end(&list, etag);
+	etag_list_end(&list, more, etag);
 }
 
 static enum err

@@ -8,6 +8,7 @@
 
 #include "data_set.h"
 
+#include "lib/account.h"
 #include "lib/counts.h"
 
 #define FILE_OF "db/things.db"
@@ -123,7 +124,8 @@ static const struct {
 	const char *file;
 	const struct db_schema *schema;
 	const char *sets[2];
-} data_sets[] = { { AUDIO_FILE, &audio_schema, { "audios/", "audios/" } },
+} data_sets[] = { { ACCOUNT_FILE, &account_schema, { "accounts/", "accounts/" } },
+	{ AUDIO_FILE, &audio_schema, { "audios/", "audios/" } },
 	{ LEDGER_FILE, &ledger_schema, { "events/", "shared/" } },
 	{ COUNTS_FILE, &counts_schema, { "stats/", "stats/" } } };
 

@@ -161,11 +161,11 @@ etag_of(const char *first, const char *second, bool more)
 	static char etag[ETAG_MAX];
 	struct etag_list list;
 
-	etag_list_begin(&list, more);
+	etag_list_begin(&list);
 	etag_list_add(&list, first);
 	if (second != NULL)
 		etag_list_add(&list, second);
-	etag_list_end(&list, etag);
+	etag_list_end(&list, more, etag);
 	return etag;
 }
 

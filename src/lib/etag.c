@@ -64,10 +64,9 @@ etag_unchanged(const struct request *req, struct response *res, const char *etag
 }
 
 void
-etag_list_begin(struct etag_list *list, bool more)
+etag_list_begin(struct etag_list *list)
 {
 	digest_begin(&list->digest);
-	digest_add(&list->digest, &more, sizeof(more));
 }
 
 void
@@ -77,11 +76,12 @@ etag_list_add(struct etag_list *list, const char *etag)
 }
 
 void
-etag_list_end(struct etag_list *list, char etag[ETAG_MAX])
+etag_list_end(struct etag_list *list, bool more, char etag[ETAG_MAX])
 {
 	unsigned char bytes[DIGEST_BYTES];
 	char text[2 * DIGEST_BYTES + 1];
 
+	digest_add(&list->digest, &more, sizeof(more));
 	digest_end(&list->digest, bytes);
 	text_to_hex(bytes, sizeof(bytes), text);
 	(void)snprintf(etag, ETAG_MAX, "\"%s\"", text);

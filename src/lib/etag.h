@@ -32,8 +32,8 @@ struct etag_list {
 	struct digest digest;
 };
 
-void etag_list_begin(struct etag_list *list, bool more);
+void etag_list_begin(struct etag_list *list);
 void etag_list_add(struct etag_list *list, const char *etag);
-void etag_list_end(struct etag_list *list, char etag[ETAG_MAX]);
+void etag_list_end(struct etag_list *list, bool more, char etag[ETAG_MAX]);
 
 #endif

@@ -20,7 +20,8 @@
 
 #define JSONR_DEPTH_MAX 32
 #define JSONR_MEMBERS_MAX 256 /* of one object */
-#define JSONR_STRING_MAX 4096 /* bytes of one string, as written */
+/* Bytes of one string, as written: 4096 characters, each escaped as two code units of six. */
+#define JSONR_STRING_MAX (4096 * 12)
 #define JSONR_NUMBER_MAX 64 /* bytes of one number, as written */
 
 struct json_object; /* of json-c */

@@ -6,7 +6,7 @@
 #ifndef CAREDESK_PROGRAMS_H
 #define CAREDESK_PROGRAMS_H
 
-#define PROGRAMS "audios", "coalesce", "events", "health", "report", "stats"
+#define PROGRAMS "accounts", "audios", "coalesce", "events", "health", "report", "stats"
 
 static const char *const program_names[] = { PROGRAMS };
 

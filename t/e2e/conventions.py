@@ -12,7 +12,7 @@ from harness import Case, REQUEST_MEMBERS, caredesk, routes, wait_for
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 
-PROGRAMS = ("audios", "coalesce", "events", "health", "report")
+PROGRAMS = ("accounts", "audios", "coalesce", "events", "health", "report")
 # What a target answers with, by how it begins; JSON else.
 TYPES = {"/problems": "text/html", "/metrics": "text/plain; version=0.0.4; charset=utf-8",
          "/docs/openapi.yaml": "application/yaml", "/docs": "text/html"}
@@ -20,6 +20,8 @@ METHODS = ("GET", "POST", "PUT", "DELETE")  # those that routes may have
 
 # A target for each route of the programs, by its template.
 EXAMPLES = {
+    "/accounts": "/accounts",
+    "/accounts/{id}": "/accounts/1",
     "/audios": "/audios",
     "/audios/{session_id}": "/audios/1",
     "/healthz/audios": "/healthz/audios",
@@ -32,11 +34,13 @@ EXAMPLES = {
     "/events/types/{id}": "/events/types/1",
     "/events/types/{id}/prices": "/events/types/1/prices",
     "/events/report": "/events/report",
+    "/healthz/accounts": "/healthz/accounts",
     "/healthz/coalesce": "/healthz/coalesce",
     "/healthz/events": "/healthz/events",
     "/healthz/health": "/healthz/health",
     "/healthz/report": "/healthz/report",
     "/healthz": "/healthz",
+    "/metrics/accounts": "/metrics/accounts",
     "/metrics/coalesce": "/metrics/coalesce",
     "/metrics/events": "/metrics/events",
     "/metrics/health": "/metrics/health",
@@ -67,9 +71,10 @@ def responses(data):
 class Methods(Case):
     @classmethod
     def setUpClass(cls):
-        """With a type 1, an event 1 and a session 1."""
+        """With an account 1, a type 1, an event 1 and a session 1."""
         super().setUpClass()
-        for target, value in (("/events/types", {"name": "a", "amount_in_cents": 1}),
+        for target, value in (("/accounts", {"name": "a", "email": "a@b", "address": ""}),
+                              ("/events/types", {"name": "a", "amount_in_cents": 1}),
                               ("/events", {"type_id": 1, "caregiver_id": 1,
                                            "start_time": "2017-01-02T03:04:05Z"}),
                               ("/audios", {"session_id": 1, "ticks": 15 * [-10],

@@ -13,7 +13,8 @@ from harness import Answer, Case, routes
 NGINX = {("GET", "/ping"), ("GET", "/problems/{}"), ("GET", "/api/{}"), ("GET", "/docs"),
          *(("GET", f"/docs/{name}") for name in ("openapi.yaml", *harness.DOCS_FILES))}
 # What comes in, where unknown members are ignored, and what may have members of its own.
-OPEN = {"NewAudio", "ReplacedAudio", "NewEventType", "ChangedEventType", "NewEvent", "ReportFilter", "Problem", "Health"}
+OPEN = {"NewAccount", "NewAudio", "ReplacedAudio", "NewEventType", "ChangedEventType", "NewEvent",
+        "ReportFilter", "Problem", "Health"}
 
 EVENT = {"id": 1, "type_id": 1, "caregiver_id": 2**63 - 1, "amount_in_cents": 25000,
          "start_time": "2026-11-20T08:00:00.000000Z", "currency": "SEK", "reimbursed": False,

@@ -41,7 +41,7 @@ ROOT = os.geteuid() == 0
 DOCS_FILES = ("docs.js", "favicon-16x16.png", "favicon-32x32.png", "swagger-ui-bundle.js",
               "swagger-ui.css")
 POLICY = "default-src 'none'; frame-ancestors 'none'"
-PROGRAMS = ("audios", "coalesce", "events", "health", "report", "stats")
+PROGRAMS = ("accounts", "audios", "coalesce", "events", "health", "report", "stats")
 
 
 def program(name):

@@ -1,0 +1,2 @@
+-- $1 id
+DELETE FROM accounts WHERE id = $1

@@ -1,0 +1,2 @@
+-- $1 id -> an account
+SELECT id, version, created_at, updated_at, name, email, address FROM accounts WHERE id = $1

@@ -1,0 +1,7 @@
+-- $1 the last id seen, $2 how many, digests: $3 name or NULL, $4 email or NULL, $5 address -> accounts
+SELECT id, version, created_at, updated_at, name, email, address
+FROM accounts
+WHERE address_digest = $5 AND id > $1
+	AND ($3 IS NULL OR name_digest = $3)
+	AND ($4 IS NULL OR email_digest = $4)
+ORDER BY id LIMIT $2

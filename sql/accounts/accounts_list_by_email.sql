@@ -1,0 +1,7 @@
+-- $1 the last id seen, $2 how many, digests: $3 name or NULL, $4 email, $5 address or NULL -> accounts
+SELECT id, version, created_at, updated_at, name, email, address
+FROM accounts
+WHERE email_digest = $4 AND id > $1
+	AND ($3 IS NULL OR name_digest = $3)
+	AND ($5 IS NULL OR address_digest = $5)
+ORDER BY id LIMIT $2

@@ -1,0 +1,7 @@
+-- $1 the last id seen, $2 how many, digests: $3 name, $4 email or NULL, $5 address or NULL -> accounts
+SELECT id, version, created_at, updated_at, name, email, address
+FROM accounts
+WHERE name_digest = $3 AND id > $1
+	AND ($4 IS NULL OR email_digest = $4)
+	AND ($5 IS NULL OR address_digest = $5)
+ORDER BY id LIMIT $2

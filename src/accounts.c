@@ -1,0 +1,470 @@
+/*
+ * accounts: people's accounts, found by name, mail address and postal address.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/account.h"
+#include "lib/answer.h"
+#include "lib/clock.h"
+#include "lib/commit.h"
+#include "lib/db.h"
+#include "lib/email.h"
+#include "lib/etag.h"
+#include "lib/health.h"
+#include "lib/jsonr.h"
+#include "lib/jsonw.h"
+#include "lib/page.h"
+#include "lib/scrape.h"
+#include "lib/serve.h"
+#include "lib/text.h"
+
+#define QUERY_US (10 * INT64_C(1000000)) /* the longest that a list may take */
+
+/* Three texts of the longest kind: each character escaped as two code units ("\ud83d\ude00"), 12
+ * bytes.  The rest is for names, space, and members that are ignored. */
+#define BODY_MAX (ACCOUNT_FIELDS * ACCOUNT_TEXT_MAX * 12 + 16 * 1024)
+
+static struct {
+	struct commit *commit;
+	struct db_readers *readers;
+} accounts;
+
+static const char *const names[ACCOUNT_FIELDS] = { "name", "email", "address" };
+
+/* --- One account, and how it is shown. */
+
+/* The link to its image: none has one yet. */
+static void
+put_image_link(struct jsonw *w)
+{
+	jsonw_null(w, "image_hosted_url");
+}
+
+static void
+put_account(struct jsonw *w, const struct account *account)
+{
+	char time[CLOCK_TEXT_SIZE];
+
+	jsonw_object_begin(w, NULL);
+	jsonw_int(w, "id", account->id);
+	for (int i = 0; i < ACCOUNT_FIELDS; i++)
+		jsonw_string_n(w, names[i], account->texts[i].s, account->texts[i].n);
+	put_image_link(w);
+	clock_text(account->created_at_us, time);
+	jsonw_string(w, "created_at", time);
+	clock_text(account->updated_at_us, time);
+	jsonw_string(w, "updated_at", time);
+	jsonw_object_end(w);
+}
+
+/* With the time, since a database that is restored counts from an older version on. */
+static void
+account_etag(const struct account *account, char etag[ETAG_MAX])
+{
+	(void)snprintf(etag, ETAG_MAX, "\"%lld-%lld-%lld\"", (long long)account->id,
+	    (long long)account->version, (long long)account->updated_at_us);
+}
+
+/* --- Changes. */
+
+struct edit {
+	struct request *req;
+	struct account account; /* its texts are lent by the body, and by EMAIL */
+	struct jsonr body;
+	char email[EMAIL_SIZE];
+	struct answer answer;
+};
+
+static enum err
+edit_open(struct request *req, struct edit *edit)
+{
+	edit->req = req;
+	edit->body.root = NULL;
+	memset(&edit->account, 0, sizeof(edit->account));
+	return answer_open(req, &edit->answer);
+}
+
+static void
+edit_close(struct edit *edit)
+{
+	jsonr_close(&edit->body);
+	answer_close(&edit->answer);
+}
+
+static enum err
+answer_account(struct edit *edit, int status)
+{
+	struct answer *a = &edit->answer;
+	struct jsonw w;
+
+	answer_begin(a, status);
+	if (status == 201)
+		(void)snprintf(a->location, sizeof(a->location), "/accounts/%lld",
+		    (long long)edit->account.id);
+	account_etag(&edit->account, a->etag);
+	jsonw_open(&w, answer_write, a);
+	put_account(&w, &edit->account);
+	return jsonw_close(&w);
+}
+
+static enum err
+make_create(struct db *db, void *arg)
+{
+	struct edit *edit = arg;
+	enum err err = account_add(db, clock_now_us(), &edit->account);
+
+	return err != OK ? err : answer_account(edit, 201);
+}
+
+/* The account as it is, if that is the one that the client means. */
+static enum err
+find_account(struct db *db, struct edit *edit)
+{
+	char etag[ETAG_MAX];
+	enum err err = account_find(db, edit->account.id, &edit->account);
+
+	if (err != OK)
+		return err;
+	account_etag(&edit->account, etag);
+	return etag_check(edit->req, etag);
+}
+
+static enum err
+make_change(struct db *db, void *arg)
+{
+	struct edit *edit = arg;
+	enum err err = find_account(db, edit);
+
+	if (err == OK)
+		err = account_change(db, clock_now_us(), &edit->account);
+	return err != OK ? err : answer_account(edit, 200);
+}
+
+static enum err
+make_delete(struct db *db, void *arg)
+{
+	struct edit *edit = arg;
+	enum err err = find_account(db, edit);
+
+	if (err == OK)
+		err = account_delete(db, edit->account.id);
+	answer_begin(&edit->answer, 204);
+	return err;
+}
+
+static enum err
+read_account(struct edit *edit)
+{
+	struct account_text *texts = edit->account.texts, *email = &texts[ACCOUNT_EMAIL];
+	enum err err = answer_json(edit->req, &edit->answer, BODY_MAX, &edit->body);
+
+	if (err != OK)
+		return err;
+	for (int i = 0; i < ACCOUNT_FIELDS; i++)
+		jsonr_string(&edit->body, names[i], 0, ACCOUNT_TEXT_MAX, &texts[i].s, &texts[i].n);
+	if (email->s != NULL && email_fold(email->s, email->n, edit->email, &email->n) != OK)
+		(void)fail_field("#/email", "%s", err_words());
+	email->s = edit->email;
+	return err_pending();
+}
+
+static enum err
+commit_edit(struct edit *edit, struct response *res, commit_fn make)
+{
+	enum err err = answer_commit(&edit->answer, accounts.commit, make, edit);
+
+	return err != OK ? err : answer_send(&edit->answer, res);
+}
+
+static enum err
+account_create(struct request *req, struct response *res)
+{
+	struct edit edit;
+	enum err err = edit_open(req, &edit);
+
+	if (err == OK && (err = read_account(&edit)) == OK)
+		err = commit_edit(&edit, res, make_create);
+	edit_close(&edit);
+	return err;
+}
+
+static enum err
+account_replace(struct request *req, struct response *res)
+{
+	struct edit edit;
+	enum err err = edit_open(req, &edit);
+
+	if (err == OK && (err = request_id(req, "id", &edit.account.id)) == OK &&
+	    (err = read_account(&edit)) == OK)
+		err = commit_edit(&edit, res, make_change);
+	edit_close(&edit);
+	return err;
+}
+
+static enum err
+account_remove(struct request *req, struct response *res)
+{
+	struct edit edit;
+	enum err err = edit_open(req, &edit);
+
+	if (err == OK && (err = request_id(req, "id", &edit.account.id)) == OK)
+		err = commit_edit(&edit, res, make_delete);
+	edit_close(&edit);
+	return err;
+}
+
+/* --- Reading.  All is read before any of it is sent: no snapshot waits for a client. */
+
+struct view {
+	FILE *out;
+	char *bytes;
+	size_t n;
+	struct jsonw w;
+	int64_t last_id;
+	char etag[ETAG_MAX]; /* of the last account */
+	struct etag_list all;
+};
+
+static enum err
+keep_bytes(void *out, const char *bytes, size_t n)
+{
+	return fwrite(bytes, 1, n, out) == n ? OK : fail(ERR_BUSY, "no memory for an answer");
+}
+
+static enum err
+view_open(struct view *view)
+{
+	view->bytes = NULL;
+	view->out = open_memstream(&view->bytes, &view->n);
+	if (view->out == NULL)
+		return fail(ERR_BUSY, "no memory for an answer");
+	jsonw_open(&view->w, keep_bytes, view->out);
+	etag_list_begin(&view->all);
+	return OK;
+}
+
+/* An account_fn. */
+static enum err
+view_add(void *ctx, const struct account *account)
+{
+	struct view *view = ctx;
+
+	put_account(&view->w, account);
+	view->last_id = account->id;
+	account_etag(account, view->etag);
+	etag_list_add(&view->all, view->etag);
+	return view->w.err;
+}
+
+/* All that was added is there to be sent, if ERR is OK. */
+static enum err
+view_end(struct view *view, enum err err)
+{
+	if (err == OK)
+		err = jsonw_close(&view->w);
+	if (fclose(view->out) != 0 && err == OK)
+		err = fail(ERR_BUSY, "no memory for an answer");
+	view->out = NULL;
+	return err;
+}
+
+static void
+view_close(struct view *view)
+{
+	if (view->out != NULL)
+		(void)fclose(view->out);
+	free(view->bytes);
+}
+
+static enum err
+account_show(struct request *req, struct response *res)
+{
+	struct db *db = NULL;
+	struct view view;
+	int64_t id;
+	enum err err = view_open(&view);
+
+	if (err == OK && (err = request_id(req, "id", &id)) == OK &&
+	    (err = db_borrow_snapshot(accounts.readers, req->start_us + QUERY_US, &db)) == OK)
+		err = view_end(&view, account_get(db, id, view_add, &view));
+	db_return(accounts.readers, db);
+	if (err == OK && (err = etag_check(req, view.etag)) == OK &&
+	    !etag_unchanged(req, res, view.etag)) {
+		response_begin(res, 200, "application/json");
+		if ((err = etag_send(res, view.etag)) == OK)
+			err = response_write(res, view.bytes, view.n);
+	}
+	view_close(&view);
+	return err;
+}
+
+#define DIGEST_HEX (2 * ACCOUNT_DIGEST_BYTES)
+
+/* The digest that a Link has given in place of a text. */
+static bool
+read_digest(const struct request *req, const char *name, unsigned char *digest)
+{
+	struct request_text hex;
+	bool found;
+
+	hex = request_param(req, name, &found);
+	if (!found)
+		return false;
+	if (hex.n != DIGEST_HEX || !text_hex(hex.s, ACCOUNT_DIGEST_BYTES, digest))
+		(void)fail_field(name, "must be one that a Link header gave");
+	return true;
+}
+
+/* A mail address that is none is looked for as it is, and belongs to nobody. */
+static void
+read_search(const struct request *req, struct account_search *search)
+{
+	char email[EMAIL_SIZE], name[32];
+	struct request_text text;
+	bool found;
+
+	for (int i = 0; i < ACCOUNT_FIELDS; i++) {
+		(void)snprintf(name, sizeof(name), "%s_digest", names[i]);
+		search->by[i] = read_digest(req, name, search->digests[i]);
+		text = request_param(req, names[i], &found);
+		if (!found)
+			continue;
+		if (search->by[i])
+			(void)fail_field(names[i], "is not taken together with %s", name);
+		if (i == ACCOUNT_EMAIL && email_fold(text.s, text.n, email, &text.n) == OK)
+			text.s = email;
+		account_digest(text.s, text.n, search->digests[i]);
+		search->by[i] = true;
+	}
+}
+
+/* The search as a query again, for the next page, without what was looked for. */
+static void
+search_text(const struct account_search *search, char out[PAGE_FILTERS_MAX])
+{
+	char hex[DIGEST_HEX + 1];
+	size_t n = 0;
+
+	out[0] = '\0';
+	for (int i = 0; i < ACCOUNT_FIELDS; i++)
+		if (search->by[i]) {
+			text_to_hex(search->digests[i], ACCOUNT_DIGEST_BYTES, hex);
+			n += (size_t)snprintf(out + n, PAGE_FILTERS_MAX - n, "%s%s_digest=%s",
+			    n > 0 ? "&" : "", names[i], hex);
+		}
+}
+
+struct list {
+	struct account_search search;
+	struct page page;
+	struct view view;
+	bool more;
+};
+
+static enum err
+read_list(struct list *list)
+{
+	struct view *view = &list->view;
+	struct db *db = NULL;
+	enum err err;
+
+	jsonw_array_begin(&view->w, NULL);
+	if ((err = db_borrow_snapshot(accounts.readers, req->start_us + QUERY_US, &db)) == OK)
+		err = account_list(db, &list->search, &list->page, view_add, view, &list->more);
+	db_return(accounts.readers, db);
+	jsonw_array_end(&view->w);
+	etag_list_end(&view->all, list->more, view->etag);
+	return view_end(view, err);
+}
+
+static enum err
+send_list(const struct list *list, struct response *res)
+{
+	char filters[PAGE_FILTERS_MAX];
+	enum err err;
+
+	response_begin(res, 200, "application/json");
+	if ((err = etag_send(res, list->view.etag)) != OK)
+		return err;
+	search_text(&list->search, filters);
+	if (list->more &&
+	    (err = page_link(res, "/accounts", filters, &list->page, list->view.last_id)) != OK)
+		return err;
+	return response_write(res, list->view.bytes, list->view.n);
+}
+
+static enum err
+accounts_list(struct request *req, struct response *res)
+{
+	struct list list;
+	enum err err = view_open(&list.view);
+
+	page_read(req, &list.page);
+	read_search(req, &list.search);
+	if (err == OK && (err = err_pending()) == OK && (err = read_list(&list)) == OK &&
+	    !etag_unchanged(req, res, list.view.etag))
+		err = send_list(&list, res);
+	view_close(&list.view);
+	return err;
+}
+
+/* --- The program. */
+
+static enum err
+pass_over(void *ctx, const struct account *account)
+{
+	(void)ctx;
+	(void)account;
+	return OK;
+}
+
+static enum err
+accounts_health(struct request *req, struct response *res)
+{
+	const struct account_search all = { 0 };
+	const struct page first = { .limit = 1 };
+	struct db *db = NULL;
+	bool more;
+	enum err err;
+
+	(void)req;
+	if ((err = commit_health(accounts.commit)) == OK &&
+	    (err = db_borrow_snapshot(accounts.readers, req->start_us + QUERY_US, &db)) == OK)
+		err = account_list(db, &all, &first, pass_over, NULL, &more);
+	db_return(accounts.readers, db);
+	return health_answer(res, err);
+}
+
+static enum err
+accounts_open(const struct conf *conf)
+{
+	enum err err = db_readers_open(ACCOUNT_FILE, &account_schema, &accounts.readers);
+
+	(void)conf;
+	return err != OK ? err : commit_open(ACCOUNT_FILE, &account_schema, &accounts.commit);
+}
+
+static void
+accounts_close(void)
+{
+	db_readers_close(accounts.readers);
+	commit_close(accounts.commit);
+}
+
+#define ROLES_READ (ROLE_CAREGIVER | ROLE_MANAGER | ROLE_ADMIN)
+#define ROLES_WRITE (ROLE_MANAGER | ROLE_ADMIN)
+
+static const struct route routes[] = {
+	{ METHOD_GET, "/accounts", ROLES_READ, accounts_list, NULL },
+	{ METHOD_POST, "/accounts", ROLES_WRITE, account_create, NULL },
+	{ METHOD_GET, "/accounts/{id}", ROLES_READ, account_show, NULL },
+	{ METHOD_PUT, "/accounts/{id}", ROLES_WRITE, account_replace, NULL },
+	{ METHOD_DELETE, "/accounts/{id}", ROLES_WRITE, account_remove, NULL },
+	{ METHOD_GET, "/healthz/accounts", ROLES_ANYONE, accounts_health, NULL },
+	{ METHOD_GET, "/metrics/accounts", ROLE_ADMIN, scrape_answer, SCRAPE_PRODUCES },
+	{ 0 },
+};
+
+const struct program program = { "accounts", routes, accounts_open, accounts_close, NULL };

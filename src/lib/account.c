@@ -1,0 +1,235 @@
+#include "lib/account.h"
+
+#include <string.h>
+
+#include "lib/digest.h"
+#include "sql.h"
+
+#define APPLICATION_ID 0x63646163 /* "cdac" */
+
+const struct db_schema account_schema = { "accounts", APPLICATION_ID, sql_accounts_schema, false };
+
+void
+account_digest(const char *s, size_t n, unsigned char out[ACCOUNT_DIGEST_BYTES])
+{
+	unsigned char bytes[DIGEST_BYTES];
+	struct digest digest;
+
+	digest_begin(&digest);
+	digest_add(&digest, s, n);
+	digest_end(&digest, bytes);
+	memcpy(out, bytes, ACCOUNT_DIGEST_BYTES);
+}
+
+/* The digests of the texts, which must stay until the query is done. */
+struct digests {
+	unsigned char bytes[ACCOUNT_FIELDS][ACCOUNT_DIGEST_BYTES];
+};
+
+static void
+bind_texts(struct db_query *q, const struct account *account, struct digests *digests)
+{
+	const struct account_text *texts = account->texts;
+
+	for (int i = 0; i < ACCOUNT_FIELDS; i++)
+		db_bind_text(q, texts[i].s, texts[i].n);
+	for (int i = 0; i < ACCOUNT_FIELDS; i++) {
+		account_digest(texts[i].s, texts[i].n, digests->bytes[i]);
+		db_bind_bytes(q, digests->bytes[i], ACCOUNT_DIGEST_BYTES);
+	}
+}
+
+/* Without the address: it is somebody's. */
+static enum err
+email_taken(void)
+{
+	return fail(ERR_CONFLICT, "there is an account with this email already");
+}
+
+enum err
+account_add(struct db *db, int64_t now_us, struct account *account)
+{
+	struct digests digests;
+	struct db_query q;
+	bool found;
+	enum err err;
+
+	db_query(&q, db, &sql_accounts_account_insert);
+	bind_texts(&q, account, &digests);
+	db_bind_int(&q, now_us);
+	if ((err = db_next(&q, &found)) == OK && !found)
+		err = email_taken();
+	if (err == OK)
+		account->id = db_int(&q, 0);
+	db_done(&q);
+	account->version = 1;
+	account->created_at_us = account->updated_at_us = now_us;
+	return err;
+}
+
+static enum err
+not_found(int64_t id)
+{
+	return fail(ERR_NOT_FOUND, "there is no account %lld", (long long)id);
+}
+
+enum err
+account_find(struct db *db, int64_t id, struct account *account)
+{
+	struct db_query q;
+	bool found;
+	enum err err;
+
+	db_query(&q, db, &sql_accounts_account_find);
+	db_bind_int(&q, id);
+	if ((err = db_next(&q, &found)) == OK && found) {
+		account->id = id;
+		account->version = db_int(&q, 0);
+		account->created_at_us = db_int(&q, 1);
+		account->updated_at_us = db_int(&q, 2);
+	} else if (err == OK) {
+		err = not_found(id);
+	}
+	db_done(&q);
+	return err;
+}
+
+/* ERR_CONFLICT if another account has the mail address. */
+static enum err
+check_email(struct db *db, const struct account *account)
+{
+	const struct account_text *email = &account->texts[ACCOUNT_EMAIL];
+	unsigned char digest[ACCOUNT_DIGEST_BYTES];
+	struct db_query q;
+	bool found;
+	enum err err;
+
+	account_digest(email->s, email->n, digest);
+	db_query(&q, db, &sql_accounts_account_by_email);
+	db_bind_bytes(&q, digest, sizeof(digest));
+	if ((err = db_next(&q, &found)) == OK && found && db_int(&q, 0) != account->id)
+		err = email_taken();
+	db_done(&q);
+	return err;
+}
+
+enum err
+account_change(struct db *db, int64_t now_us, struct account *account)
+{
+	struct digests digests;
+	struct db_query q;
+	enum err err = check_email(db, account);
+
+	if (err != OK)
+		return err;
+	db_query(&q, db, &sql_accounts_account_update);
+	bind_texts(&q, account, &digests);
+	db_bind_int(&q, now_us);
+	db_bind_int(&q, account->id);
+	account->version++;
+	account->updated_at_us = now_us;
+	return db_run(&q);
+}
+
+enum err
+account_delete(struct db *db, int64_t id)
+{
+	struct db_query q;
+
+	db_query(&q, db, &sql_accounts_account_delete);
+	db_bind_int(&q, id);
+	return db_run(&q);
+}
+
+/* The columns of account_get and of every list. */
+static void
+take_account(const struct db_query *q, struct account *account)
+{
+	account->id = db_int(q, 0);
+	account->version = db_int(q, 1);
+	account->created_at_us = db_int(q, 2);
+	account->updated_at_us = db_int(q, 3);
+	for (int i = 0; i < ACCOUNT_FIELDS; i++)
+		account->texts[i].s = db_text(q, 4 + i, &account->texts[i].n);
+}
+
+enum err
+account_get(struct db *db, int64_t id, account_fn each, void *ctx)
+{
+	struct account account;
+	struct db_query q;
+	bool found;
+	enum err err;
+
+	db_query(&q, db, &sql_accounts_account_get);
+	db_bind_int(&q, id);
+	if ((err = db_next(&q, &found)) == OK && found) {
+		take_account(&q, &account);
+		err = each(ctx, &account);
+	} else if (err == OK) {
+		err = not_found(id);
+	}
+	db_done(&q);
+	return err;
+}
+
+/* The list to read, by the first of these that is searched by: the one that leaves the fewest. */
+static const struct {
+	enum account_field field;
+	const struct db_sql *sql;
+} lists[] = {
+	{ ACCOUNT_EMAIL, &sql_accounts_accounts_list_by_email },
+	{ ACCOUNT_ADDRESS, &sql_accounts_accounts_list_by_address },
+	{ ACCOUNT_NAME, &sql_accounts_accounts_list_by_name },
+};
+
+static void
+begin_list(
+    struct db_query *q, struct db *db, const struct account_search *search, const struct page *page)
+{
+	const struct db_sql *sql = &sql_accounts_accounts_list;
+	size_t i = 0;
+
+	while (i < sizeof(lists) / sizeof(lists[0]) && !search->by[lists[i].field])
+		i++;
+	if (i < sizeof(lists) / sizeof(lists[0]))
+		sql = lists[i].sql;
+	db_query(q, db, sql);
+	db_bind_int(q, page->after);
+	db_bind_int(q, page->limit + 1);
+	if (sql == &sql_accounts_accounts_list)
+		return;
+	for (int field = 0; field < ACCOUNT_FIELDS; field++)
+		if (search->by[field])
+			db_bind_bytes(q, search->digests[field], ACCOUNT_DIGEST_BYTES);
+		else
+			db_bind_null(q);
+}
+
+enum err
+account_list(struct db *db, const struct account_search *search, const struct page *page,
+    account_fn each, void *ctx, bool *more)
+{
+	struct account account;
+	struct db_query q;
+	size_t bytes = 0;
+	int64_t count = 0;
+	bool found;
+	enum err err;
+
+	*more = false;
+	begin_list(&q, db, search, page);
+	while ((err = db_next(&q, &found)) == OK && found) {
+		if (count++ == page->limit || bytes >= ACCOUNT_LIST_BYTES_MAX) {
+			*more = true;
+			break;
+		}
+		take_account(&q, &account);
+		for (int i = 0; i < ACCOUNT_FIELDS; i++)
+			bytes += account.texts[i].n;
+		if ((err = each(ctx, &account)) != OK)
+			break;
+	}
+	db_done(&q);
+	return err;
+}
