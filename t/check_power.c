@@ -544,6 +544,7 @@ live(int jobs, uint64_t *random)
 			power_cut_after(POWER_ANY, 1 + (int)power_draw(random, 60));
 		commit_close(commit);
 	}
+	power_fault(0, 0, 0, 0); /* one that has not come yet is none of the next life's */
 	power_restore();
 }
 

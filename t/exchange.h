@@ -25,7 +25,7 @@ struct exchange {
 	struct response res;
 	const char *left;
 	size_t left_n, n;
-	char meta[10][2048];
+	char meta[10][REQUEST_QUERY_MAX + 1024];
 	char text[1024 * 1024];
 };
 

@@ -7,7 +7,8 @@
 
 #define APPLICATION_ID 0x63646163 /* "cdac" */
 
-const struct db_schema account_schema = { "accounts", APPLICATION_ID, sql_accounts_schema, false, 0 };
+const struct db_schema account_schema = { "accounts", APPLICATION_ID, sql_accounts_schema, false,
+	0 };
 
 void
 account_digest(const char *s, size_t n, unsigned char out[ACCOUNT_DIGEST_BYTES])
