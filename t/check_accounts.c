@@ -1,7 +1,5 @@
 #include "data_set.h"
 
-#include <pthread.h>
-
 #include "exchange.h"
 #include "lib/account.h"
 #include "lib/text.h"
@@ -31,11 +29,7 @@ end(void)
 
 /* --- The routes. */
 
-static const struct {
-	enum method method;
-	const char *path;
-	unsigned roles;
-} listed[] = {
+static const struct listed_route listed[] = {
 	{ METHOD_GET, "/accounts", ROLE_CAREGIVER | ROLE_MANAGER | ROLE_ADMIN },
 	{ METHOD_POST, "/accounts", ROLE_MANAGER | ROLE_ADMIN },
 	{ METHOD_GET, "/accounts/{id}", ROLE_CAREGIVER | ROLE_MANAGER | ROLE_ADMIN },
@@ -47,16 +41,8 @@ static const struct {
 
 START_TEST(every_route_is_listed_here_and_has_the_roles_of_the_contract)
 {
-	size_t i = 0;
-
 	ck_assert_str_eq(program.name, "accounts");
-	for (; program.routes[i].path != NULL; i++) {
-		ck_assert_uint_lt(i, COUNT(listed));
-		ck_assert_int_eq(program.routes[i].method, listed[i].method);
-		ck_assert_str_eq(program.routes[i].path, listed[i].path);
-		ck_assert_uint_eq(program.routes[i].roles, listed[i].roles);
-	}
-	ck_assert_uint_eq(i, COUNT(listed));
+	ck_routes(listed, COUNT(listed));
 }
 END_TEST
 
@@ -353,34 +339,13 @@ START_TEST(a_post_with_the_same_key_is_answered_as_before_and_done_once)
 }
 END_TEST
 
-#define RACERS 8
-
-static void *
-race_post(void *arg)
-{
-	struct exchange *x = arg;
-
-	return (void *)(intptr_t)ask_in(
-	    x, &(const struct question){ .method = "POST", .uri = "/accounts", .body = ADA });
-}
-
 START_TEST(of_many_with_one_mail_address_just_one_is_added)
 {
-	static struct exchange racers[RACERS];
-	pthread_t threads[RACERS];
-	int made = 0;
-
 	begin();
-	for (int i = 0; i < RACERS; i++)
-		ck_assert_int_eq(pthread_create(&threads[i], NULL, race_post, &racers[i]), 0);
-	for (int i = 0; i < RACERS; i++) {
-		void *status;
-
-		ck_assert_int_eq(pthread_join(threads[i], &status), 0);
-		made += (intptr_t)status == 201;
-		ck_assert((intptr_t)status == 201 || (intptr_t)status == 409);
-	}
-	ck_assert_int_eq(made, 1);
+	raced = (struct question){ .method = "POST", .uri = "/accounts", .body = ADA };
+	ck_assert_int_eq(run_race(201), 1);
+	for (size_t i = 0; i < RACERS; i++)
+		ck_assert(status_of(&racers[i]) == 201 || status_of(&racers[i]) == 409);
 	ck_assert_int_eq(data_ask("SELECT count(*) FROM accounts"), 1);
 	end();
 }

@@ -1,8 +1,6 @@
 #include "data_set.h"
 #include "exchange.h"
 
-#include <pthread.h>
-
 #define BODY_MAX (64 * 1024)
 #define FOURTEEN "-10,-11,-12,-13,-14,-15,-16,-17,-18,-19,-20,-21,-22,-23"
 #define TICKS FOURTEEN ",-33.333333333333336"
@@ -43,11 +41,7 @@ count_rows(void)
 
 #define ROLES (ROLE_MANAGER | ROLE_ADMIN)
 
-static const struct {
-	enum method method;
-	const char *path;
-	unsigned roles;
-} listed[] = {
+static const struct listed_route listed[] = {
 	{ METHOD_GET, "/audios", ROLES },
 	{ METHOD_POST, "/audios", ROLES },
 	{ METHOD_GET, "/audios/{session_id}", ROLES },
@@ -59,16 +53,8 @@ static const struct {
 
 START_TEST(every_route_is_listed_here_and_has_the_roles_of_the_contract)
 {
-	size_t i = 0;
-
 	ck_assert_str_eq(program.name, "audios");
-	for (; program.routes[i].path != NULL; i++) {
-		ck_assert_uint_lt(i, COUNT(listed));
-		ck_assert_int_eq(program.routes[i].method, listed[i].method);
-		ck_assert_str_eq(program.routes[i].path, listed[i].path);
-		ck_assert_uint_eq(program.routes[i].roles, listed[i].roles);
-	}
-	ck_assert_uint_eq(i, COUNT(listed));
+	ck_routes(listed, COUNT(listed));
 }
 END_TEST
 
@@ -478,34 +464,6 @@ START_TEST(a_request_with_the_same_key_is_answered_as_before_and_done_once)
 END_TEST
 
 /* --- Many at once. */
-
-#define RACERS 16
-
-static struct question raced;
-static struct exchange racers[RACERS];
-
-static void *
-race(void *x)
-{
-	(void)ask_in(x, &raced);
-	return NULL;
-}
-
-/* How many of all who ask at once are answered STATUS. */
-static int
-run_race(int status)
-{
-	pthread_t threads[RACERS];
-	int count = 0;
-
-	for (size_t i = 0; i < RACERS; i++)
-		ck_assert_int_eq(pthread_create(&threads[i], NULL, race, &racers[i]), 0);
-	for (size_t i = 0; i < RACERS; i++) {
-		ck_assert_int_eq(pthread_join(threads[i], NULL), 0);
-		count += status_of(&racers[i]) == status;
-	}
-	return count;
-}
 
 START_TEST(of_many_who_change_one_session_at_once_one_does)
 {

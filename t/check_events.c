@@ -1,8 +1,6 @@
 #include "data_set.h"
 #include "exchange.h"
 
-#include <pthread.h>
-
 #include "events.h"
 #include "lib/problem.h"
 
@@ -71,11 +69,7 @@ end(void)
 
 /* --- The routes. */
 
-static const struct {
-	enum method method;
-	const char *path;
-	unsigned roles;
-} listed[] = {
+static const struct listed_route listed[] = {
 	{ METHOD_GET, "/events/types", ROLES_ALL },
 	{ METHOD_POST, "/events/types", ROLE_ADMIN },
 	{ METHOD_GET, "/events/types/{id}", ROLES_ALL },
@@ -93,16 +87,8 @@ static const struct {
 
 START_TEST(every_route_is_listed_here_and_has_the_roles_of_the_contract)
 {
-	size_t i = 0;
-
 	ck_assert_str_eq(program.name, "events");
-	for (; program.routes[i].path != NULL; i++) {
-		ck_assert_uint_lt(i, COUNT(listed));
-		ck_assert_int_eq(program.routes[i].method, listed[i].method);
-		ck_assert_str_eq(program.routes[i].path, listed[i].path);
-		ck_assert_uint_eq(program.routes[i].roles, listed[i].roles);
-	}
-	ck_assert_uint_eq(i, COUNT(listed));
+	ck_routes(listed, COUNT(listed));
 }
 END_TEST
 
@@ -800,34 +786,6 @@ START_TEST(a_key_is_up_to_128_printable_characters)
 END_TEST
 
 /* --- Many at once. */
-
-#define RACERS 16
-
-static struct question raced;
-static struct exchange racers[RACERS];
-
-static void *
-race(void *x)
-{
-	(void)ask_in(x, &raced);
-	return NULL;
-}
-
-/* How many of all who ask at once are answered STATUS. */
-static int
-run_race(int status)
-{
-	pthread_t threads[RACERS];
-	int count = 0;
-
-	for (size_t i = 0; i < RACERS; i++)
-		ck_assert_int_eq(pthread_create(&threads[i], NULL, race, &racers[i]), 0);
-	for (size_t i = 0; i < RACERS; i++) {
-		ck_assert_int_eq(pthread_join(threads[i], NULL), 0);
-		count += status_of(&racers[i]) == status;
-	}
-	return count;
-}
 
 START_TEST(of_many_who_reimburse_one_event_just_one_does)
 {

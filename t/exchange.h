@@ -8,6 +8,7 @@
 #ifndef CAREDESK_EXCHANGE_H
 #define CAREDESK_EXCHANGE_H
 
+#include <pthread.h>
 #include <stdio.h>
 
 #include "lib/serve.h"
@@ -166,6 +167,58 @@ count_in(const char *text, const char *what)
 
 	for (const char *at = text; (at = strstr(at, what)) != NULL; at++)
 		count++;
+	return count;
+}
+
+/* A route as the contract has it. */
+struct listed_route {
+	enum method method;
+	const char *path;
+	unsigned roles;
+};
+
+/* The program's routes are just those listed, in their order, with their roles. */
+static inline void
+ck_routes(const struct listed_route *listed, size_t count)
+{
+	size_t i = 0;
+
+	for (; program.routes[i].path != NULL; i++) {
+		ck_assert_uint_lt(i, count);
+		ck_assert_int_eq(program.routes[i].method, listed[i].method);
+		ck_assert_str_eq(program.routes[i].path, listed[i].path);
+		ck_assert_uint_eq(program.routes[i].roles, listed[i].roles);
+	}
+	ck_assert_uint_eq(i, count);
+}
+
+/* --- Many who ask the same at once: set raced, then run_race(). */
+
+#define RACERS 16
+
+static struct question raced;
+static struct exchange racers[RACERS];
+
+static inline void *
+race(void *x)
+{
+	(void)ask_in(x, &raced);
+	return NULL;
+}
+
+/* How many of all who ask at once are answered STATUS. */
+static inline int
+run_race(int status)
+{
+	pthread_t threads[RACERS];
+	int count = 0;
+
+	for (size_t i = 0; i < RACERS; i++)
+		ck_assert_int_eq(pthread_create(&threads[i], NULL, race, &racers[i]), 0);
+	for (size_t i = 0; i < RACERS; i++) {
+		ck_assert_int_eq(pthread_join(threads[i], NULL), 0);
+		count += status_of(&racers[i]) == status;
+	}
 	return count;
 }
 
