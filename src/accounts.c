@@ -1,20 +1,19 @@
 /*
  * accounts: people's accounts, found by name, mail address and postal address.
  */
+#include "accounts.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "lib/account.h"
-#include "lib/answer.h"
 #include "lib/clock.h"
-#include "lib/commit.h"
-#include "lib/db.h"
 #include "lib/email.h"
 #include "lib/etag.h"
 #include "lib/health.h"
 #include "lib/jsonr.h"
 #include "lib/jsonw.h"
+#include "lib/log.h"
 #include "lib/page.h"
 #include "lib/scrape.h"
 #include "lib/serve.h"
@@ -26,24 +25,38 @@
  * bytes.  The rest is for names, space, and members that are ignored. */
 #define BODY_MAX (ACCOUNT_FIELDS * ACCOUNT_TEXT_MAX * 12 + 16 * 1024)
 
-static struct {
-	struct commit *commit;
-	struct db_readers *readers;
-} accounts;
+struct accounts accounts;
 
 static const char *const names[ACCOUNT_FIELDS] = { "name", "email", "address" };
 
 /* --- One account, and how it is shown. */
 
-/* The link to its image: none has one yet. */
-static void
-put_image_link(struct jsonw *w)
+/* All that are given within the same part of time end at once. */
+int64_t
+accounts_expiry(void)
 {
-	jsonw_null(w, "image_hosted_url");
+	int64_t now_s = clock_now_us() / CLOCK_SECOND_US;
+
+	return (now_s / accounts.link_s + 2) * accounts.link_s;
 }
 
 static void
-put_account(struct jsonw *w, const struct account *account)
+put_image_link(struct jsonw *w, const struct account *account, int64_t expires_s)
+{
+	char path[LINK_PATH_MAX], link[LINK_SIZE], url[LINK_SIZE + 256];
+
+	if (account->image_key[0] == '\0') {
+		jsonw_null(w, "image_hosted_url");
+		return;
+	}
+	(void)snprintf(path, sizeof(path), "/images/%s", account->image_key);
+	link_sign(&accounts.secret, path, expires_s, link);
+	(void)snprintf(url, sizeof(url), "%s%s", accounts.base_url, link);
+	jsonw_string(w, "image_hosted_url", url);
+}
+
+static void
+put_account(struct jsonw *w, const struct account *account, int64_t expires_s)
 {
 	char time[CLOCK_TEXT_SIZE];
 
@@ -51,7 +64,7 @@ put_account(struct jsonw *w, const struct account *account)
 	jsonw_int(w, "id", account->id);
 	for (int i = 0; i < ACCOUNT_FIELDS; i++)
 		jsonw_string_n(w, names[i], account->texts[i].s, account->texts[i].n);
-	put_image_link(w);
+	put_image_link(w, account, expires_s);
 	clock_text(account->created_at_us, time);
 	jsonw_string(w, "created_at", time);
 	clock_text(account->updated_at_us, time);
@@ -59,12 +72,17 @@ put_account(struct jsonw *w, const struct account *account)
 	jsonw_object_end(w);
 }
 
-/* With the time, since a database that is restored counts from an older version on. */
+/* With the time, since a database that is restored counts from an older version on; and with the
+ * end of the link, where there is one, for that is shown, too. */
 static void
-account_etag(const struct account *account, char etag[ETAG_MAX])
+account_etag(const struct account *account, int64_t expires_s, char etag[ETAG_MAX])
 {
-	(void)snprintf(etag, ETAG_MAX, "\"%lld-%lld-%lld\"", (long long)account->id,
+	int n = snprintf(etag, ETAG_MAX, "\"%lld-%lld-%lld", (long long)account->id,
 	    (long long)account->version, (long long)account->updated_at_us);
+
+	if (account->image_key[0] != '\0')
+		n += snprintf(etag + n, ETAG_MAX - (size_t)n, "-%lld", (long long)expires_s);
+	(void)snprintf(etag + n, ETAG_MAX - (size_t)n, "\"");
 }
 
 /* --- Changes. */
@@ -93,20 +111,25 @@ edit_close(struct edit *edit)
 	answer_close(&edit->answer);
 }
 
-static enum err
-answer_account(struct edit *edit, int status)
+enum err
+accounts_answer(struct answer *a, int status, const struct account *account, int64_t expires_s)
 {
-	struct answer *a = &edit->answer;
 	struct jsonw w;
 
 	answer_begin(a, status);
 	if (status == 201)
-		(void)snprintf(a->location, sizeof(a->location), "/accounts/%lld",
-		    (long long)edit->account.id);
-	account_etag(&edit->account, a->etag);
+		(void)snprintf(
+		    a->location, sizeof(a->location), "/accounts/%lld", (long long)account->id);
+	account_etag(account, expires_s, a->etag);
 	jsonw_open(&w, answer_write, a);
-	put_account(&w, &edit->account);
+	put_account(&w, account, expires_s);
 	return jsonw_close(&w);
+}
+
+static enum err
+answer_account(struct edit *edit, int status)
+{
+	return accounts_answer(&edit->answer, status, &edit->account, accounts_expiry());
 }
 
 static enum err
@@ -118,17 +141,28 @@ make_create(struct db *db, void *arg)
 	return err != OK ? err : answer_account(edit, 201);
 }
 
-/* The account as it is, if that is the one that the client means. */
-static enum err
-find_account(struct db *db, struct edit *edit)
+/* An ETag with a link that has become another meanwhile names the same account. */
+enum err
+accounts_find(struct db *db, const struct request *req, int64_t id, struct account *account)
 {
+	int64_t expires_s = accounts_expiry();
 	char etag[ETAG_MAX];
-	enum err err = account_find(db, edit->account.id, &edit->account);
+	enum err err = account_find(db, id, account);
 
 	if (err != OK)
 		return err;
-	account_etag(&edit->account, etag);
-	return etag_check(edit->req, etag);
+	account_etag(account, expires_s, etag);
+	err = etag_check(req, etag);
+	if (err != ERR_PRECONDITION || req->if_match[0] == '\0' || req->if_none_match[0] != '\0')
+		return err;
+	account_etag(account, expires_s - accounts.link_s, etag);
+	return etag_check(req, etag);
+}
+
+static enum err
+find_account(struct db *db, struct edit *edit)
+{
+	return accounts_find(db, edit->req, edit->account.id, &edit->account);
 }
 
 static enum err
@@ -203,14 +237,26 @@ account_replace(struct request *req, struct response *res)
 	return err;
 }
 
+/* After the row, so that no account ever points at an image that is not there. */
+static void
+remove_image(const struct account *account)
+{
+	if (account->image_key[0] != '\0' && blob_remove(accounts.blobs, account->image_key) != OK)
+		log_event(
+		    LOG_WARNING, "blob", "an image stays until the next start: %s", err_words());
+}
+
 static enum err
 account_remove(struct request *req, struct response *res)
 {
 	struct edit edit;
 	enum err err = edit_open(req, &edit);
 
-	if (err == OK && (err = request_id(req, "id", &edit.account.id)) == OK)
-		err = commit_edit(&edit, res, make_delete);
+	if (err == OK && (err = request_id(req, "id", &edit.account.id)) == OK &&
+	    (err = answer_commit(&edit.answer, accounts.commit, make_delete, &edit)) == OK) {
+		remove_image(&edit.account);
+		err = answer_send(&edit.answer, res);
+	}
 	edit_close(&edit);
 	return err;
 }
@@ -223,6 +269,7 @@ struct view {
 	size_t n;
 	struct jsonw w;
 	int64_t last_id;
+	int64_t expires_s; /* of the links */
 	char etag[ETAG_MAX]; /* of the last account */
 	struct etag_list all;
 };
@@ -240,6 +287,7 @@ view_open(struct view *view)
 	view->out = open_memstream(&view->bytes, &view->n);
 	if (view->out == NULL)
 		return fail(ERR_BUSY, "no memory for an answer");
+	view->expires_s = accounts_expiry();
 	jsonw_open(&view->w, keep_bytes, view->out);
 	etag_list_begin(&view->all);
 	return OK;
@@ -251,9 +299,9 @@ view_add(void *ctx, const struct account *account)
 {
 	struct view *view = ctx;
 
-	put_account(&view->w, account);
+	put_account(&view->w, account, view->expires_s);
 	view->last_id = account->id;
-	account_etag(account, view->etag);
+	account_etag(account, view->expires_s, view->etag);
 	etag_list_add(&view->all, view->etag);
 	return view->w.err;
 }
@@ -443,17 +491,25 @@ accounts_health(struct request *req, struct response *res)
 static enum err
 accounts_open(const struct conf *conf)
 {
-	enum err err = db_readers_open(ACCOUNT_FILE, &account_schema, &accounts.readers);
+	enum err err;
 
-	(void)conf;
-	return err != OK ? err : commit_open(ACCOUNT_FILE, &account_schema, &accounts.commit);
+	accounts.base_url = conf->public_url;
+	accounts.link_s = conf->images.link_s;
+	if ((err = link_secret_read(&accounts.secret)) != OK ||
+	    (err = blob_open(ACCOUNTS_BLOBS, &accounts.blobs)) != OK ||
+	    (err = db_readers_open(ACCOUNT_FILE, &account_schema, &accounts.readers)) != OK ||
+	    (err = commit_open(ACCOUNT_FILE, &account_schema, &accounts.commit)) != OK)
+		return err;
+	return images_open();
 }
 
 static void
 accounts_close(void)
 {
+	images_close();
 	db_readers_close(accounts.readers);
 	commit_close(accounts.commit);
+	blob_close(accounts.blobs);
 }
 
 #define ROLES_READ (ROLE_CAREGIVER | ROLE_MANAGER | ROLE_ADMIN)
@@ -465,6 +521,8 @@ static const struct route routes[] = {
 	{ METHOD_GET, "/accounts/{id}", ROLES_READ, account_show, NULL },
 	{ METHOD_PUT, "/accounts/{id}", ROLES_WRITE, account_replace, NULL },
 	{ METHOD_DELETE, "/accounts/{id}", ROLES_WRITE, account_remove, NULL },
+	{ METHOD_POST, "/accounts/{id}/upload_image", ROLES_WRITE, account_upload, NULL },
+	{ METHOD_POST, "/accounts/{id}/upload-image", ROLES_WRITE, account_upload, NULL },
 	{ METHOD_GET, "/healthz/accounts", ROLES_ANYONE, accounts_health, NULL },
 	{ METHOD_GET, "/metrics/accounts", ROLE_ADMIN, scrape_answer, SCRAPE_PRODUCES },
 	{ 0 },

@@ -10,6 +10,7 @@
 #include "lib/clock.h"
 #include "lib/commit.h"
 #include "lib/etag.h"
+#include "lib/form.h"
 #include "lib/health.h"
 #include "lib/page.h"
 #include "lib/scrape.h"
@@ -17,6 +18,8 @@
 #include "lib/text.h"
 
 #define BODY_MAX (64 * 1024)
+#define FORM_MAX (BODY_MAX + 16 * 1024)
+#define FOLDER "db" /* of the nameless file of a form: the user's own */
 #define QUERY_US (10 * CLOCK_SECOND_US) /* the longest that a list may take */
 
 /* What the whole program shares. */
@@ -114,9 +117,42 @@ make_delete(struct db *db, void *arg)
 	return err;
 }
 
-/* Every kind of body that is taken becomes a session here. */
+/* A file .json in the field "audio", whatever type it is said to be. */
 static enum err
-read_body(struct edit *edit)
+read_file(struct edit *edit, const struct form *form)
+{
+	const struct form_part *part;
+	struct jsonr body;
+	enum err err = form_part(form, "audio", &part);
+
+	if (err != OK)
+		return err;
+	if (part->filename == NULL || !text_ends_with(part->filename, ".json"))
+		return fail_field("audio", "must be a file .json"), err_pending();
+	if (part->n > BODY_MAX)
+		return fail(ERR_TOO_LARGE, "a session has at most %d bytes", BODY_MAX);
+	answer_digest(&edit->answer, part->bytes, part->n);
+	if ((err = jsonr_parse(part->bytes, part->n, &body)) != OK)
+		return err;
+	audio_read(&body, &edit->audio);
+	jsonr_close(&body);
+	return err_pending();
+}
+
+static enum err
+read_form(struct edit *edit)
+{
+	struct form *form = NULL;
+	enum err err = form_open(edit->req, FORM_MAX, FOLDER, &form);
+
+	if (err == OK)
+		err = read_file(edit, form);
+	form_close(form);
+	return err;
+}
+
+static enum err
+read_json(struct edit *edit)
 {
 	struct jsonr body;
 	enum err err = answer_json(edit->req, &edit->answer, BODY_MAX, &body);
@@ -126,6 +162,13 @@ read_body(struct edit *edit)
 	audio_read(&body, &edit->audio);
 	jsonr_close(&body);
 	return err_pending();
+}
+
+/* Every kind of body that is taken becomes a session here. */
+static enum err
+read_body(struct edit *edit)
+{
+	return request_is(edit->req, "multipart/form-data") ? read_form(edit) : read_json(edit);
 }
 
 /* Runs MAKE in a shared commit and sends what it has answered. */

@@ -11,6 +11,7 @@
 
 #include "caredesk.h"
 #include "lib/embedded.h"
+#include "lib/link.h"
 #include "lib/problem.h"
 #include "lib/programs.h"
 #include "lib/user.h"
@@ -249,6 +250,15 @@ put_cache(FILE *out, const struct conf *conf)
 		(void)fputs(template("coalesce.cache"), out);
 }
 
+/* Printed for somebody to read, outside of the data folder, it is not there. */
+static char *
+link_secret(void)
+{
+	struct link_secret secret;
+
+	return strdup(link_secret_read(&secret) == OK ? secret.text : "secret");
+}
+
 static void
 set_values(struct values *values, const struct conf *conf)
 {
@@ -273,6 +283,8 @@ set_values(struct values *values, const struct conf *conf)
 	for (size_t i = 0; i < sizeof(blocks) / sizeof(blocks[0]); i++)
 		set(values, blocks[i].name, written(blocks[i].put, conf));
 	set(values, "listen", strdup(conf->listen));
+	set(values, "link_secret", link_secret());
+	set(values, "link_s", number(conf->images.link_s));
 	set(values, "docs", strdup(template("docs.server")));
 	set(values, "docs_files", strdup(template("docs_files")));
 	set(values, "read_only", strdup(template("read_only")));
@@ -351,7 +363,7 @@ put_page(const struct problem *problem, FILE *out)
 
 /* A file written beside and renamed, so that nobody reads half of it. */
 static enum err
-replace_file(const char *name, enum err (*put)(const struct conf *, FILE *),
+replace_file(const char *name, mode_t mode, enum err (*put)(const struct conf *, FILE *),
     const struct conf *conf, const struct problem *problem)
 {
 	FILE *out = fopen(RENDERED, "we");
@@ -364,7 +376,7 @@ replace_file(const char *name, enum err (*put)(const struct conf *, FILE *),
 		err = put(conf, out);
 	else
 		put_page(problem, out);
-	whole = ferror(out) == 0 && fchmod(fileno(out), 0644) == 0;
+	whole = ferror(out) == 0 && fchmod(fileno(out), mode) == 0;
 	whole = fclose(out) == 0 && whole && rename(RENDERED, name) == 0;
 	if (err == OK && !whole)
 		err = fail(ERR_INPUT, "%s cannot be written: %m", name);
@@ -377,11 +389,11 @@ render_all(const struct conf *conf)
 	size_t count;
 	const struct problem *table = problem_table(&count);
 	char name[128];
-	enum err err = replace_file("nginx.conf", render_nginx, conf, NULL);
+	enum err err = replace_file("nginx.conf", 0600, render_nginx, conf, NULL);
 
 	for (size_t i = 0; i < count && err == OK; i++) {
 		(void)snprintf(name, sizeof(name), "html/problems/%s.html", table[i].name);
-		err = replace_file(name, NULL, NULL, &table[i]);
+		err = replace_file(name, 0644, NULL, NULL, &table[i]);
 	}
 	return err;
 }

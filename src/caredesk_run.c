@@ -24,6 +24,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/prctl.h>
+#include <sys/random.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -33,8 +34,10 @@
 #include "caredesk.h"
 #include "lib/clock.h"
 #include "lib/counts.h"
+#include "lib/link.h"
 #include "lib/log.h"
 #include "lib/programs.h"
+#include "lib/text.h"
 #include "lib/upstream.h"
 #include "lib/user.h"
 
@@ -44,6 +47,7 @@
 #define STOP_WITHIN_US (18 * CLOCK_SECOND_US / 10)
 #define NGINX_FIRST_US (11 * CLOCK_SECOND_US / 10) /* the programs' stop begins after it */
 #define OTHERS_WITHIN_US (5 * CLOCK_SECOND_US)
+#define NEW_SECRET LINK_SECRET_FILE ".new"
 #define ALIVE_LOCK "run/alive" /* shared by all processes that we start, as long as they live */
 #define CHILDREN (PROGRAM_COUNT + 2)
 #define NGINX PROGRAM_COUNT
@@ -209,6 +213,7 @@ make_tree(const char *name)
 		{ "html/docs", false },
 		{ "html/problems", false },
 		{ "db", true },
+		{ "blobs", true },
 	};
 	struct user user;
 	bool root = geteuid() == 0;
@@ -222,6 +227,38 @@ make_tree(const char *name)
 		else if (root)
 			err = give_folder(folders[i].name, 0, user.gid, 0750);
 	}
+	return err;
+}
+
+/* What links are signed with: made once, for root, the user's group, and nobody else. */
+static enum err
+make_secret(const char *name)
+{
+	unsigned char bytes[(LINK_SECRET_SIZE - 1) / 2];
+	char text[LINK_SECRET_SIZE];
+	struct user user;
+	struct stat st;
+	int fd;
+	bool made;
+	enum err err = OK;
+
+	if (lstat(LINK_SECRET_FILE, &st) == 0 && st.st_size == LINK_SECRET_SIZE - 1)
+		return OK;
+	(void)unlink(NEW_SECRET);
+	fd = open(NEW_SECRET, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (fd < 0)
+		return fail(ERR_INPUT, NEW_SECRET ": %m");
+	made = getrandom(bytes, sizeof(bytes), 0) == sizeof(bytes);
+	text_to_hex(bytes, sizeof(bytes), text);
+	made = made && write(fd, text, sizeof(text) - 1) == sizeof(text) - 1 && fsync(fd) == 0;
+	if (!made)
+		err = fail(ERR_INPUT, LINK_SECRET_FILE ": %m");
+	if (err == OK && geteuid() == 0 && (err = user_find(name, &user)) == OK &&
+	    (fchown(fd, 0, user.gid) != 0 || fchmod(fd, 0640) != 0))
+		err = fail(ERR_INPUT, LINK_SECRET_FILE ": %m");
+	(void)close(fd);
+	if (err == OK && rename(NEW_SECRET, LINK_SECRET_FILE) != 0)
+		err = fail(ERR_INPUT, LINK_SECRET_FILE ": %m");
 	return err;
 }
 
@@ -253,7 +290,8 @@ open_data(struct house *house)
 	if (chdir(name) != 0)
 		return fail(ERR_INPUT, "data folder %s: %m", name);
 	if ((err = check_ours(name)) != OK || (err = take_lock(house, name)) != OK ||
-	    (err = await_end_of_others(name)) != OK || (err = make_tree(house->conf->user)) != OK)
+	    (err = await_end_of_others(name)) != OK || (err = make_tree(house->conf->user)) != OK ||
+	    (err = make_secret(house->conf->user)) != OK)
 		return err;
 	return empty_cache();
 }

@@ -2,13 +2,42 @@
 
 #include "exchange.h"
 #include "lib/account.h"
+#include "lib/link.h"
 #include "lib/text.h"
+
+static struct conf *conf;
+
+/* What caredesk run has made before the program starts. */
+static void
+open_program(void)
+{
+	const struct conf_options options = { .listen = NULL };
+	FILE *secret;
+
+	ck_assert_int_eq(mkdir("run", 0700), 0);
+	ck_assert_ptr_nonnull(secret = fopen(LINK_SECRET_FILE, "we"));
+	for (int i = 1; i < LINK_SECRET_SIZE; i++)
+		(void)fputc('a', secret);
+	ck_assert_int_eq(fclose(secret), 0);
+	ck_assert_int_eq(conf_parse("", 0, "test", &options, &conf), OK);
+	ck_assert_msg(program.open(conf) == OK, "%s", err_words());
+}
+
+static void
+close_program(void)
+{
+	program.close();
+	conf_close(conf);
+	(void)unlink(LINK_SECRET_FILE);
+	(void)rmdir("run");
+	(void)rmdir("blobs");
+}
 
 static void
 begin(void)
 {
 	folder_begin();
-	ck_assert_msg(program.open(NULL) == OK, "%s", err_words());
+	open_program();
 	ck_assert_int_eq(db_open(ACCOUNT_FILE, DB_READ, &account_schema, &db), OK);
 }
 
@@ -16,7 +45,7 @@ static void
 end(void)
 {
 	db_close(db);
-	program.close();
+	close_program();
 	folder_end();
 }
 
@@ -35,6 +64,8 @@ static const struct listed_route listed[] = {
 	{ METHOD_GET, "/accounts/{id}", ROLE_CAREGIVER | ROLE_MANAGER | ROLE_ADMIN },
 	{ METHOD_PUT, "/accounts/{id}", ROLE_MANAGER | ROLE_ADMIN },
 	{ METHOD_DELETE, "/accounts/{id}", ROLE_MANAGER | ROLE_ADMIN },
+	{ METHOD_POST, "/accounts/{id}/upload_image", ROLE_MANAGER | ROLE_ADMIN },
+	{ METHOD_POST, "/accounts/{id}/upload-image", ROLE_MANAGER | ROLE_ADMIN },
 	{ METHOD_GET, "/healthz/accounts", ROLES_ANYONE },
 	{ METHOD_GET, "/metrics/accounts", ROLE_ADMIN },
 };
@@ -517,7 +548,7 @@ START_TEST(without_its_database_it_is_busy_and_says_so)
 
 	folder_begin();
 	ck_assert_int_eq(rmdir("db"), 0);
-	ck_assert_int_eq(program.open(NULL), OK);
+	open_program();
 	for (size_t i = 0; i < COUNT(uris); i++) {
 		ck_assert_int_eq(GET(uris[i]), 503);
 		ck_assert_str_ne(FIELD("Retry-After"), "");
@@ -527,7 +558,7 @@ START_TEST(without_its_database_it_is_busy_and_says_so)
 	ck_assert_int_eq(PUT("/accounts/1", ADA), 503);
 	ck_assert_int_eq(DELETE("/accounts/1"), 503);
 	ck_assert_int_eq(POST("/accounts", "{}"), 400);
-	program.close();
+	close_program();
 	folder_end();
 }
 END_TEST

@@ -51,6 +51,9 @@ check_defaults(const struct conf *conf)
 	ck_assert_int_eq(conf->events.entry_window_hours, 0);
 	ck_assert_int_eq(conf->stats.keep_days, 0);
 	ck_assert_int_eq(conf->test_runs.max_requests, 1000000);
+	ck_assert_int_eq(conf->images.link_s, 3600);
+	ck_assert_int_eq(strncmp(conf->public_url, "http://", 7), 0);
+	ck_assert_str_eq(conf->public_url + 7, conf->listen);
 	ck_assert_int_eq(conf->log.rotate_mib, 64);
 	ck_assert_int_eq(conf->log.keep, 4);
 }
@@ -138,6 +141,8 @@ static const char full[] = "# Every key, none at its default.\n"
 			   "stats:\n"
 			   "  keep_days: 400\n"
 			   "test_runs: {max_requests: 5}\n"
+			   "images: {link_s: 60}\n"
+			   "public_url: https://care.example\n"
 			   "log:\n"
 			   "  rotate_mib: 7\n"
 			   "  keep: 0\n";
@@ -172,6 +177,8 @@ START_TEST(every_key_is_read)
 	ck_assert_int_eq(conf->events.entry_window_hours, 168);
 	ck_assert_int_eq(conf->stats.keep_days, 400);
 	ck_assert_int_eq(conf->test_runs.max_requests, 5);
+	ck_assert_int_eq(conf->images.link_s, 60);
+	ck_assert_str_eq(conf->public_url, "https://care.example");
 	ck_assert_int_eq(conf->log.rotate_mib, 7);
 	ck_assert_int_eq(conf->log.keep, 0);
 	conf_close(conf);
@@ -279,6 +286,11 @@ static const struct {
 	{ "log: {rotate_mib: 1048577}\n",
 	    "f.yaml:1: rotate_mib must be a whole number of 0..1048576" },
 	{ "stats: {keep_days: 36501}\n", "f.yaml:1: keep_days must be a whole number of 0..36500" },
+	{ "images: {link_s: 59}\n", "f.yaml:1: link_s must be a whole number of 60..604800" },
+	{ "public_url: ftp://a\n",
+	    "f.yaml: public_url must begin with http:// or https:// and end without a slash" },
+	{ "public_url: http://a/\n",
+	    "f.yaml: public_url must begin with http:// or https:// and end without a slash" },
 	{ "test_runs: {max_requests: 1000001}\n",
 	    "f.yaml:1: max_requests must be a whole number of 0..1000000" },
 	{ "log: {keep: 1001}\n", "f.yaml:1: keep must be a whole number of 0..1000" },

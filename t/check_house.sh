@@ -23,7 +23,7 @@ sources=(src/*.c src/*.h src/lib/*.c src/lib/*.h)
 # A file may include only what stands on a lower step; nothing on the shelf reaches up to a program.
 declare -A step=([account]=5 [email]=1 [err]=0 [text]=0 [embedded]=0 [latency]=0 [programs]=0 [clock]=1 [user]=1 [pool]=2 [log]=2
     [metrics]=2 [digest]=0 [conf]=3 [db]=3 [db_sqlite]=4 [jsonr]=3 [jsonw]=3 [request]=3 [response]=3
-    [image]=2
+    [image]=2 [link]=1
     [commit]=4 [etag]=4 [health]=4 [hit]=2 [tally]=3 [page]=4 [problem]=4 [scrape]=4 [upload]=4 [upstream]=4
     [blob]=3 [form]=4
     [answer]=5 [audio]=5 [counts]=5 [ledger]=5 [tariff]=6 [bulk]=7 [load]=4 [route]=5 [serve]=6)
@@ -62,6 +62,7 @@ zlib.h src/lib/image.c
 sqlite3.h src/lib/db_sqlite.c
 gmime/ src/lib/form.c
 glib none
+nettle/ src/lib/link.c
 sodium.h src/lib/(digest|page|tally).c
 EOF
 

@@ -292,6 +292,19 @@ START_TEST(a_decimal_is_exact_or_rounded_to_the_nearest)
 }
 END_TEST
 
+START_TEST(an_end_is_found_in_either_case_and_is_not_all)
+{
+	ck_assert(text_ends_with("a.png", ".png"));
+	ck_assert(text_ends_with("a.PnG", ".png"));
+	ck_assert(text_ends_with(".png.png", ".png"));
+	ck_assert(!text_ends_with(".png", ".png"));
+	ck_assert(!text_ends_with("a.png ", ".png"));
+	ck_assert(!text_ends_with("a.pn", ".png"));
+	ck_assert(!text_ends_with("png", ".png"));
+	ck_assert(!text_ends_with("", ".png"));
+}
+END_TEST
+
 START_TEST(hex_digits_are_those_of_both_cases)
 {
 	for (int c = -128; c < 128; c++) {
@@ -503,8 +516,8 @@ CHECK_MAIN(text,
     { every_code_point_is_one_sequence_and_surrogates_are_none, bytes_that_are_not_utf8_are_refused,
 	characters_are_counted_not_bytes, digits_are_read_and_nothing_else,
 	a_number_is_whole_by_its_value_not_by_its_form,
-	a_decimal_is_exact_or_rounded_to_the_nearest, hex_digits_are_those_of_both_cases,
-	hex_is_read_and_written, json_strings_are_escaped,
+	a_decimal_is_exact_or_rounded_to_the_nearest, an_end_is_found_in_either_case_and_is_not_all,
+	hex_digits_are_those_of_both_cases, hex_is_read_and_written, json_strings_are_escaped,
 	what_does_not_fit_is_left_for_the_next_call_in_whole_characters,
 	every_byte_is_escaped_alike_wherever_it_stands, integers_are_written_in_digits,
 	percent_escapes_are_decoded_once_in_place, an_escape_does_not_reach_beyond_the_length,

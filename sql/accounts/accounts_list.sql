@@ -1,5 +1,5 @@
 -- $1 the last id seen, $2 how many -> accounts
-SELECT id, version, created_at, updated_at, name, email, address
+SELECT id, version, created_at, updated_at, name, email, address, image_key
 FROM accounts
 WHERE id > $1
 ORDER BY id LIMIT $2

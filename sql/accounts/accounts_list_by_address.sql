@@ -1,5 +1,5 @@
 -- $1 the last id seen, $2 how many, digests: $3 name or NULL, $4 email or NULL, $5 address -> accounts
-SELECT id, version, created_at, updated_at, name, email, address
+SELECT id, version, created_at, updated_at, name, email, address, image_key
 FROM accounts
 WHERE address_digest = $5 AND id > $1
 	AND ($3 IS NULL OR name_digest = $3)

@@ -1,5 +1,5 @@
 -- $1 the last id seen, $2 how many, digests: $3 name or NULL, $4 email, $5 address or NULL -> accounts
-SELECT id, version, created_at, updated_at, name, email, address
+SELECT id, version, created_at, updated_at, name, email, address, image_key
 FROM accounts
 WHERE email_digest = $4 AND id > $1
 	AND ($3 IS NULL OR name_digest = $3)

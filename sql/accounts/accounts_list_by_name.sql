@@ -1,5 +1,5 @@
 -- $1 the last id seen, $2 how many, digests: $3 name, $4 email or NULL, $5 address or NULL -> accounts
-SELECT id, version, created_at, updated_at, name, email, address
+SELECT id, version, created_at, updated_at, name, email, address, image_key
 FROM accounts
 WHERE name_digest = $3 AND id > $1
 	AND ($4 IS NULL OR email_digest = $4)

@@ -1,5 +1,6 @@
 #include "lib/account.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "lib/digest.h"
@@ -74,6 +75,15 @@ not_found(int64_t id)
 	return fail(ERR_NOT_FOUND, "there is no account %lld", (long long)id);
 }
 
+static void
+take_image_key(const struct db_query *q, int i, struct account *account)
+{
+	size_t n;
+	const char *key = db_text(q, i, &n);
+
+	(void)snprintf(account->image_key, sizeof(account->image_key), "%s", key);
+}
+
 enum err
 account_find(struct db *db, int64_t id, struct account *account)
 {
@@ -88,6 +98,7 @@ account_find(struct db *db, int64_t id, struct account *account)
 		account->version = db_int(&q, 0);
 		account->created_at_us = db_int(&q, 1);
 		account->updated_at_us = db_int(&q, 2);
+		take_image_key(&q, 3, account);
 	} else if (err == OK) {
 		err = not_found(id);
 	}
@@ -152,6 +163,7 @@ take_account(const struct db_query *q, struct account *account)
 	account->updated_at_us = db_int(q, 3);
 	for (int i = 0; i < ACCOUNT_FIELDS; i++)
 		account->texts[i].s = db_text(q, 4 + i, &account->texts[i].n);
+	take_image_key(q, 4 + ACCOUNT_FIELDS, account);
 }
 
 enum err

@@ -16,6 +16,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "lib/blob.h"
 #include "lib/db.h"
 #include "lib/err.h"
 #include "lib/page.h"
@@ -37,6 +38,7 @@ struct account_text {
 struct account {
 	int64_t id, version, created_at_us, updated_at_us;
 	struct account_text texts[ACCOUNT_FIELDS];
+	char image_key[BLOB_KEY_SIZE]; /* "" where it has no image */
 };
 
 struct account_search {

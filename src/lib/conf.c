@@ -107,6 +107,13 @@ static const struct key stats_keys[] = {
 	{ 0 },
 };
 
+static const struct key images_keys[] = {
+	{ "link_s", KIND_NUMBER, false, AT(conf, images.link_s), .min = 60, .max = 604800,
+	    .number = 3600,
+	    .help = "how long a link to an image opens, at least; at most twice as long" },
+	{ 0 },
+};
+
 static const struct key test_runs_keys[] = {
 	{ "max_requests", KIND_NUMBER, false, AT(conf, test_runs.max_requests),
 	    .max = CONF_RUN_REQUESTS_MAX, .number = CONF_RUN_REQUESTS_MAX,
@@ -131,8 +138,13 @@ static const struct key top_keys[] = {
 	    .help = "folder of all that is written" },
 	{ "user", KIND_WORD, false, AT(conf, user), .min = 1, .max = 32, .text = "www-data",
 	    .help = "whom the programs and nginx's workers run as when started by root" },
+	{ "public_url", KIND_TEXT, false, AT(conf, public_url), .max = 200, .text = "",
+	    .help =
+		"what links to images begin with, such as https://care.example; else where nginx "
+		"listens" },
 	{ "coalesce", KIND_GROUP, .keys = coalesce_keys, .help = "asking insurers" },
 	{ "events", KIND_GROUP, .keys = events_keys, .help = "registering events" },
+	{ "images", KIND_GROUP, .keys = images_keys, .help = "people's pictures" },
 	{ "stats", KIND_GROUP, .keys = stats_keys, .help = "counting requests" },
 	{ "test_runs", KIND_GROUP, .keys = test_runs_keys, .help = "requests made to be counted" },
 	{ "log", KIND_GROUP, .keys = log_keys, .help = "nginx's access log" },
@@ -515,6 +527,25 @@ add_builtin_methods(struct conf *conf)
 	return OK;
 }
 
+/* Without one, links begin with where nginx listens. */
+static enum err
+check_public_url(const char *name, struct conf *conf)
+{
+	const char *url = conf->public_url;
+	size_t n = strlen(url);
+	bool is_http = strncmp(url, "http://", 7) == 0 || strncmp(url, "https://", 8) == 0;
+
+	if (n == 0) {
+		(void)snprintf(conf->own_url, sizeof(conf->own_url), "http://%s", conf->listen);
+		conf->public_url = conf->own_url;
+	} else if (!is_http || url[n - 1] == '/' || strcspn(url, "?# \"<>") != n) {
+		return fail(ERR_INPUT,
+		    "%s: public_url must begin with http:// or https:// and end without a slash",
+		    name);
+	}
+	return OK;
+}
+
 /* Where nobody is configured, three demo insurers answer, on one port away from our own. */
 static enum err
 add_demo_upstreams(struct conf *conf)
@@ -622,7 +653,8 @@ fill(const struct reader *r, const struct conf_options *options, struct conf *co
 		conf->data = options->data;
 	if ((err = check_listen(where, conf)) != OK ||
 	    (err = check_upstreams(r->name, conf)) != OK ||
-	    (err = add_builtin_methods(conf)) != OK || (err = check_methods(r->name, conf)) != OK)
+	    (err = add_builtin_methods(conf)) != OK || (err = check_methods(r->name, conf)) != OK ||
+	    (err = check_public_url(r->name, conf)) != OK)
 		return err;
 	return add_demo_upstreams(conf);
 }

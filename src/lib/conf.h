@@ -58,6 +58,7 @@ struct conf {
 	int64_t port;
 	const char *data;
 	const char *user;
+	const char *public_url; /* of the front door, without a slash at its end */
 	bool demo; /* no upstreams are configured: those below are our own */
 	int64_t demo_port;
 	struct {
@@ -74,6 +75,10 @@ struct conf {
 			size_t count;
 		} methods;
 	} coalesce;
+
+	struct {
+		int64_t link_s; /* how long a link to an image opens, at least */
+	} images;
 
 	struct {
 		int64_t entry_window_hours; /* 0: any time */
@@ -96,6 +101,7 @@ struct conf {
 	/* conf.c only */
 	void *document;
 	char demo_urls[CONF_DEMOS][64];
+	char own_url[CONF_HOST_MAX + 16];
 };
 
 /* What the command line says; NULL where it says nothing. */

@@ -1,6 +1,7 @@
 #include "lib/text.h"
 
 #include <string.h>
+#include <strings.h>
 
 #define ESCAPED_MAX 6 /* the longest thing one input byte becomes: \u00XX */
 
@@ -207,6 +208,14 @@ text_hex_digit(char c)
 	if (c >= 'A' && c <= 'F')
 		return c - 'A' + 10;
 	return -1;
+}
+
+bool
+text_ends_with(const char *text, const char *end)
+{
+	size_t n = strlen(text), end_n = strlen(end);
+
+	return n > end_n && strcasecmp(text + n - end_n, end) == 0;
 }
 
 bool

@@ -38,6 +38,9 @@ bool text_hex(const char *s, size_t n, unsigned char *bytes);
 /* Value of one hex digit, or -1. */
 int text_hex_digit(char c);
 
+/* Whether TEXT is longer than END and ends with it, whatever the case of ASCII letters. */
+bool text_ends_with(const char *text, const char *end);
+
 /* Writes 2N lower-case digits and a NUL. */
 void text_to_hex(const unsigned char *bytes, size_t n, char *out);
 

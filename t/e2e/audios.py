@@ -426,5 +426,46 @@ class Killed(AudiosCase):
         self.assertEqual(connection.execute("PRAGMA integrity_check").fetchall(), [("ok",)])
 
 
+
+class Forms(AudiosCase):
+    """The same, as a file of a form."""
+
+    def file(self, method, target, data, *, filename="a.json", name="audio", fields=()):
+        body = (f'--b\r\nContent-Disposition: form-data; name="{name}"; filename="{filename}"\r\n'
+                "Content-Type: application/octet-stream\r\n\r\n").encode() + data + b"\r\n--b--\r\n"
+        return self.service.ask(target, method, [
+            ("Content-Type", "multipart/form-data; boundary=b"), *fields], body)
+
+    def test_a_file_is_a_session(self):
+        number = self.fresh()
+        made = self.file("POST", "/audios", json.dumps(session(number)).encode(), filename="X.JSON")
+        self.assertEqual((made.status, made.field("Location")), (201, f"/audios/{number}"), made)
+        self.assertEqual(made.json, self.get(f"/audios/{number}").json)
+        self.assertEqual(self.file("POST", "/audios", json.dumps(session(number)).encode()).status, 409)
+        put = self.file("PUT", f"/audios/{number}", json.dumps(session(number, step_count=9)).encode())
+        self.assertEqual((put.status, put.json["step_count"]), (200, 9), put)
+        self.assertRefused(self.file("PUT", f"/audios/{number}",
+                                     json.dumps(session(number + 1)).encode()), "#/session_id")
+
+    def test_what_is_wrong_with_a_file_is_named(self):
+        number, good = self.fresh(), json.dumps(session(10**6)).encode()
+        for data, how, pointers in (
+                (good, {"filename": "a.txt"}, ("audio",)), (good, {"filename": ".json"}, ("audio",)),
+                (good, {"name": "image"}, ("audio",)), (b"{", {}, ()), (b"", {}, ()), (b"[]", {}, ()),
+                (json.dumps({**session(number), "ticks": [-10] * 14}).encode(), {}, ("#/ticks",)),
+                (json.dumps({**session(number), "step_count": 10}).encode(), {}, ("#/step_count",))):
+            self.assertRefused(self.file("POST", "/audios", data, **how), *pointers)
+        self.assertProblem(self.file("POST", "/audios", b" " * 65537), 413)
+        self.assertProblem(self.file("POST", "/audios", b" " * 200000), 413)
+        self.assertProblem(self.get(f"/audios/{number}"), 404)
+
+    def test_a_retry_is_answered_as_before(self):
+        data, key = json.dumps(session(self.fresh())).encode(), [("Idempotency-Key", f"k{self.fresh()}")]
+        first = self.file("POST", "/audios", data, fields=key)
+        self.assertEqual(first.status, 201)
+        again = self.file("POST", "/audios", data, fields=key)
+        self.assertEqual((again.status, again.json), (201, first.json))
+        self.assertProblem(self.file("POST", "/audios", data + b" ", fields=key), 422)
+
 if __name__ == "__main__":
     harness.main()

@@ -22,6 +22,8 @@ METHODS = ("GET", "POST", "PUT", "DELETE")  # those that routes may have
 EXAMPLES = {
     "/accounts": "/accounts",
     "/accounts/{id}": "/accounts/1",
+    "/accounts/{id}/upload_image": "/accounts/1/upload_image",
+    "/accounts/{id}/upload-image": "/accounts/1/upload-image",
     "/audios": "/audios",
     "/audios/{session_id}": "/audios/1",
     "/healthz/audios": "/healthz/audios",

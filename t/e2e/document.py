@@ -11,6 +11,7 @@ from harness import Answer, Case, routes
 
 # Answered by nginx alone.
 NGINX = {("GET", "/ping"), ("GET", "/problems/{}"), ("GET", "/api/{}"), ("GET", "/docs"),
+         ("GET", "/images/{}/{}"),
          *(("GET", f"/docs/{name}") for name in ("openapi.yaml", *harness.DOCS_FILES))}
 # What comes in, where unknown members are ignored, and what may have members of its own.
 OPEN = {"NewAccount", "NewAudio", "ReplacedAudio", "NewEventType", "ChangedEventType", "NewEvent",

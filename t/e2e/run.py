@@ -680,7 +680,7 @@ class Programs(Case):
             routes = self.run_program(name, "--routes")
             self.assertEqual((routes.returncode, routes.stderr), (0, ""))
             for line in routes.stdout.splitlines():
-                self.assertRegex(line, r"^(GET|POST|PUT|DELETE) /[a-z_{}/]+ [a-z,]+$")
+                self.assertRegex(line, r"^(GET|POST|PUT|DELETE) /[a-z_{}/-]+ [a-z,]+$")
             self.assertRegex(self.run_program(name, "--version").stdout, rf"\A{name} \d")
             self.assertIn("--routes", self.run_program(name, "--help").stdout)
 
