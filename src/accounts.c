@@ -25,6 +25,8 @@
  * bytes.  The rest is for names, space, and members that are ignored. */
 #define BODY_MAX (ACCOUNT_FIELDS * ACCOUNT_TEXT_MAX * 12 + 16 * 1024)
 
+#define ETAG_FORM 8 /* characters, of 6 bits */
+
 struct accounts accounts;
 
 static const char *const names[ACCOUNT_FIELDS] = { "name", "email", "address" };
@@ -40,31 +42,49 @@ accounts_expiry(void)
 	return (now_s / accounts.link_s + 2) * accounts.link_s;
 }
 
-static void
-put_image_link(struct jsonw *w, const struct account *account, int64_t expires_s)
-{
-	char path[LINK_PATH_MAX], link[LINK_SIZE], url[LINK_SIZE + 256];
+/* What is shown of an account: itself, and its image's link, "" where it has none. */
+struct shown {
+	const struct account *account;
+	char link[LINK_SIZE];
+};
 
-	if (account->image_key[0] == '\0') {
+static void
+shown_begin(struct shown *shown, const struct account *account, int64_t expires_s)
+{
+	char path[LINK_PATH_MAX];
+
+	shown->account = account;
+	shown->link[0] = '\0';
+	if (account->image_key[0] == '\0')
+		return;
+	(void)snprintf(path, sizeof(path), "/images/%s", account->image_key);
+	link_sign(&accounts.secret, path, expires_s, shown->link);
+}
+
+static void
+put_image_link(struct jsonw *w, const struct shown *shown)
+{
+	char url[LINK_SIZE + CONF_PUBLIC_URL_MAX];
+
+	if (shown->link[0] == '\0') {
 		jsonw_null(w, "image_hosted_url");
 		return;
 	}
-	(void)snprintf(path, sizeof(path), "/images/%s", account->image_key);
-	link_sign(&accounts.secret, path, expires_s, link);
-	(void)snprintf(url, sizeof(url), "%s%s", accounts.base_url, link);
+	(void)snprintf(url, sizeof(url), "%s%s", accounts.base_url, shown->link);
 	jsonw_string(w, "image_hosted_url", url);
 }
 
 static void
-put_account(struct jsonw *w, const struct account *account, int64_t expires_s)
+put_account(struct jsonw *w, const struct shown *shown)
 {
+	const struct account *account = shown->account;
 	char time[CLOCK_TEXT_SIZE];
 
 	jsonw_object_begin(w, NULL);
 	jsonw_int(w, "id", account->id);
 	for (int i = 0; i < ACCOUNT_FIELDS; i++)
 		jsonw_string_n(w, names[i], account->texts[i].s, account->texts[i].n);
-	put_image_link(w, account, expires_s);
+	put_image_link(w, shown);
 	clock_text(account->created_at_us, time);
 	jsonw_string(w, "created_at", time);
 	clock_text(account->updated_at_us, time);
@@ -72,17 +92,17 @@ put_account(struct jsonw *w, const struct account *account, int64_t expires_s)
 	jsonw_object_end(w);
 }
 
-/* With the time, since a database that is restored counts from an older version on; and with the
- * end of the link, where there is one, for that is shown, too. */
+/* With the time, since a database that is restored counts from an older version on.  The link is a
+ * form of it (etag.h): told by the end of its signature, which all of the link bears on. */
 static void
-account_etag(const struct account *account, int64_t expires_s, char etag[ETAG_MAX])
+account_etag(const struct account *account, const char *link, char etag[ETAG_MAX])
 {
-	int n = snprintf(etag, ETAG_MAX, "\"%lld-%lld-%lld", (long long)account->id,
-	    (long long)account->version, (long long)account->updated_at_us);
+	size_t n = strlen(link);
+	const char *form = n > ETAG_FORM ? link + n - ETAG_FORM : "";
 
-	if (account->image_key[0] != '\0')
-		n += snprintf(etag + n, ETAG_MAX - (size_t)n, "-%lld", (long long)expires_s);
-	(void)snprintf(etag + n, ETAG_MAX - (size_t)n, "\"");
+	(void)snprintf(etag, ETAG_MAX, "\"%lld-%lld-%lld%s%s\"", (long long)account->id,
+	    (long long)account->version, (long long)account->updated_at_us,
+	    form[0] != '\0' ? "." : "", form);
 }
 
 /* --- Changes. */
@@ -114,15 +134,17 @@ edit_close(struct edit *edit)
 enum err
 accounts_answer(struct answer *a, int status, const struct account *account, int64_t expires_s)
 {
+	struct shown shown;
 	struct jsonw w;
 
+	shown_begin(&shown, account, expires_s);
 	answer_begin(a, status);
 	if (status == 201)
 		(void)snprintf(
 		    a->location, sizeof(a->location), "/accounts/%lld", (long long)account->id);
-	account_etag(account, expires_s, a->etag);
+	account_etag(account, shown.link, a->etag);
 	jsonw_open(&w, answer_write, a);
-	put_account(&w, account, expires_s);
+	put_account(&w, &shown);
 	return jsonw_close(&w);
 }
 
@@ -141,21 +163,15 @@ make_create(struct db *db, void *arg)
 	return err != OK ? err : answer_account(edit, 201);
 }
 
-/* An ETag with a link that has become another meanwhile names the same account. */
 enum err
 accounts_find(struct db *db, const struct request *req, int64_t id, struct account *account)
 {
-	int64_t expires_s = accounts_expiry();
 	char etag[ETAG_MAX];
 	enum err err = account_find(db, id, account);
 
 	if (err != OK)
 		return err;
-	account_etag(account, expires_s, etag);
-	err = etag_check(req, etag);
-	if (err != ERR_PRECONDITION || req->if_match[0] == '\0' || req->if_none_match[0] != '\0')
-		return err;
-	account_etag(account, expires_s - accounts.link_s, etag);
+	account_etag(account, "", etag);
 	return etag_check(req, etag);
 }
 
@@ -237,15 +253,6 @@ account_replace(struct request *req, struct response *res)
 	return err;
 }
 
-/* After the row, so that no account ever points at an image that is not there. */
-static void
-remove_image(const struct account *account)
-{
-	if (account->image_key[0] != '\0' && blob_remove(accounts.blobs, account->image_key) != OK)
-		log_event(
-		    LOG_WARNING, "blob", "an image stays until the next start: %s", err_words());
-}
-
 static enum err
 account_remove(struct request *req, struct response *res)
 {
@@ -254,7 +261,7 @@ account_remove(struct request *req, struct response *res)
 
 	if (err == OK && (err = request_id(req, "id", &edit.account.id)) == OK &&
 	    (err = answer_commit(&edit.answer, accounts.commit, make_delete, &edit)) == OK) {
-		remove_image(&edit.account);
+		images_remove(edit.account.image_key);
 		err = answer_send(&edit.answer, res);
 	}
 	edit_close(&edit);
@@ -298,10 +305,12 @@ static enum err
 view_add(void *ctx, const struct account *account)
 {
 	struct view *view = ctx;
+	struct shown shown;
 
-	put_account(&view->w, account, view->expires_s);
+	shown_begin(&shown, account, view->expires_s);
+	put_account(&view->w, &shown);
 	view->last_id = account->id;
-	account_etag(account, view->expires_s, view->etag);
+	account_etag(account, shown.link, view->etag);
 	etag_list_add(&view->all, view->etag);
 	return view->w.err;
 }
@@ -528,4 +537,4 @@ static const struct route routes[] = {
 	{ 0 },
 };
 
-const struct program program = { "accounts", routes, accounts_open, accounts_close, NULL };
+const struct program program = { "accounts", routes, accounts_open, accounts_close, images_stop };

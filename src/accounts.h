@@ -1,6 +1,9 @@
 /*
- * accounts.h: the program accounts, by its parts: accounts.c has the routes and the accounts
- * themselves, accounts_image.c takes in their images.
+ * accounts.h: the program accounts, by its parts:
+ *
+ *	accounts.c           routes, and the accounts themselves
+ *	accounts_upload.c    takes in their images
+ *	accounts_images.c    the threads that make images clean, and sweep
  */
 #ifndef CAREDESK_ACCOUNTS_H
 #define CAREDESK_ACCOUNTS_H
@@ -10,6 +13,7 @@
 #include "lib/blob.h"
 #include "lib/commit.h"
 #include "lib/db.h"
+#include "lib/image.h"
 #include "lib/link.h"
 #include "lib/request.h"
 #include "lib/response.h"
@@ -41,8 +45,25 @@ int64_t accounts_expiry(void);
 
 enum err account_upload(struct request *req, struct response *res) MUST_CHECK;
 
-/* The threads that look at images, of which the first sweeps what a crash has left. */
+/* The threads of images.  They begin with a sweep of what a crash has left. */
 enum err images_open(void) MUST_CHECK;
 void images_close(void);
+
+/* Nobody is to wait any more: what has not begun is ERR_BUSY. */
+void images_stop(void);
+
+/* image_clean() in one of the threads, in which small pictures never wait for large ones.  ERR_BUSY
+ * if too many wait, or after IMAGES_WAIT_US. */
+enum err images_clean(
+    const unsigned char *bytes, size_t n, enum image_kind kind, struct image *clean) MUST_CHECK;
+
+#define IMAGES_WAIT_US (20 * INT64_C(1000000))
+
+/* After its row, so that no account ever points at an image that is not there.  KEY may be "". What
+ * cannot be removed now is swept later. */
+void images_remove(const char *key);
+
+/* When it is not known whether an image is an account's: in some seconds it will be. */
+void images_sweep_later(void);
 
 #endif

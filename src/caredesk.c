@@ -67,7 +67,7 @@ print_nginx(const struct caredesk_options *options)
 	enum err err = conf_load(&options->conf, &conf);
 
 	if (err == OK)
-		err = render_nginx(conf, stdout);
+		err = render_nginx(conf, "SECRET", stdout); /* for somebody to read */
 	conf_close(conf);
 	return err;
 }

@@ -42,8 +42,9 @@ struct caredesk_options {
  */
 enum err check_usable(const struct conf_options *options, const struct conf *conf) MUST_CHECK;
 
-/* The nginx configuration, for nginx -p ./ in the data folder. */
-enum err render_nginx(const struct conf *conf, FILE *out) MUST_CHECK;
+/* The nginx configuration, for nginx -p ./ in the data folder; LINK_SECRET is what nginx is to know
+ * links by. */
+enum err render_nginx(const struct conf *conf, const char *link_secret, FILE *out) MUST_CHECK;
 
 /* docs/problems.md. */
 void render_problems(FILE *out);

@@ -4,6 +4,7 @@
  * A template holds @name@ where a value goes; a value may hold further ones.  Each program NAME may
  * have nginx/NAME.http and nginx/NAME.server, for the http and the server level.
  */
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -250,17 +251,8 @@ put_cache(FILE *out, const struct conf *conf)
 		(void)fputs(template("coalesce.cache"), out);
 }
 
-/* Printed for somebody to read, outside of the data folder, it is not there. */
-static char *
-link_secret(void)
-{
-	struct link_secret secret;
-
-	return strdup(link_secret_read(&secret) == OK ? secret.text : "secret");
-}
-
 static void
-set_values(struct values *values, const struct conf *conf)
+set_values(struct values *values, const struct conf *conf, const char *secret)
 {
 	static const struct {
 		const char *name;
@@ -283,7 +275,7 @@ set_values(struct values *values, const struct conf *conf)
 	for (size_t i = 0; i < sizeof(blocks) / sizeof(blocks[0]); i++)
 		set(values, blocks[i].name, written(blocks[i].put, conf));
 	set(values, "listen", strdup(conf->listen));
-	set(values, "link_secret", link_secret());
+	set(values, "link_secret", strdup(secret));
 	set(values, "link_s", number(conf->images.link_s));
 	set(values, "docs", strdup(template("docs.server")));
 	set(values, "docs_files", strdup(template("docs_files")));
@@ -297,12 +289,12 @@ set_values(struct values *values, const struct conf *conf)
 }
 
 enum err
-render_nginx(const struct conf *conf, FILE *out)
+render_nginx(const struct conf *conf, const char *link_secret, FILE *out)
 {
 	struct values values = { 0 };
 	enum err err = OK;
 
-	set_values(&values, conf);
+	set_values(&values, conf, link_secret);
 	for (size_t i = 0; i < values.count && err == OK; i++)
 		if (values.items[i].value == NULL)
 			err = fail(ERR_BUSY, "no memory for the nginx configuration");
@@ -361,22 +353,46 @@ put_page(const struct problem *problem, FILE *out)
 	(void)fputs("</p>\n</body>\n</html>\n", out);
 }
 
-/* A file written beside and renamed, so that nobody reads half of it. */
-static enum err
-replace_file(const char *name, mode_t mode, enum err (*put)(const struct conf *, FILE *),
-    const struct conf *conf, const struct problem *problem)
-{
-	FILE *out = fopen(RENDERED, "we");
-	enum err err = OK;
-	bool whole;
+/* What a file is made of. */
+struct page {
+	const struct conf *conf;
+	struct link_secret secret;
+	const struct problem *problem;
+};
 
-	if (out == NULL)
-		return fail(ERR_INPUT, "%s cannot be written: %m", name);
-	if (put != NULL)
-		err = put(conf, out);
-	else
-		put_page(problem, out);
-	whole = ferror(out) == 0 && fchmod(fileno(out), mode) == 0;
+static enum err
+put_nginx(const struct page *page, FILE *out)
+{
+	return render_nginx(page->conf, page->secret.text, out);
+}
+
+static enum err
+put_problem(const struct page *page, FILE *out)
+{
+	put_page(page->problem, out);
+	return OK;
+}
+
+/* A file written beside and renamed, so that nobody reads half of it, nor what is not for him. */
+static enum err
+replace_file(const char *name, mode_t mode, enum err (*put)(const struct page *page, FILE *out),
+    const struct page *page)
+{
+	FILE *out = NULL;
+	int fd;
+	bool whole;
+	enum err err;
+
+	(void)unlink(RENDERED);
+	fd = open(RENDERED, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (fd < 0 || (out = fdopen(fd, "w")) == NULL) {
+		err = fail(ERR_INPUT, "%s cannot be written: %m", name);
+		if (fd >= 0)
+			(void)close(fd);
+		return err;
+	}
+	err = put(page, out);
+	whole = ferror(out) == 0 && fchmod(fd, mode) == 0;
 	whole = fclose(out) == 0 && whole && rename(RENDERED, name) == 0;
 	if (err == OK && !whole)
 		err = fail(ERR_INPUT, "%s cannot be written: %m", name);
@@ -388,12 +404,16 @@ render_all(const struct conf *conf)
 {
 	size_t count;
 	const struct problem *table = problem_table(&count);
+	struct page page = { .conf = conf };
 	char name[128];
-	enum err err = replace_file("nginx.conf", 0600, render_nginx, conf, NULL);
+	enum err err = link_secret_read(&page.secret);
 
+	if (err == OK)
+		err = replace_file("nginx.conf", 0600, put_nginx, &page);
 	for (size_t i = 0; i < count && err == OK; i++) {
+		page.problem = &table[i];
 		(void)snprintf(name, sizeof(name), "html/problems/%s.html", table[i].name);
-		err = replace_file(name, 0644, NULL, NULL, &table[i]);
+		err = replace_file(name, 0644, put_problem, &page);
 	}
 	return err;
 }

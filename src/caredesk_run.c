@@ -230,35 +230,43 @@ make_tree(const char *name)
 	return err;
 }
 
-/* What links are signed with: made once, for root, the user's group, and nobody else. */
-static enum err
-make_secret(const char *name)
+/* What links are signed with, made once; -1 with errno. */
+static int
+open_secret(void)
 {
 	unsigned char bytes[(LINK_SECRET_SIZE - 1) / 2];
 	char text[LINK_SECRET_SIZE];
-	struct user user;
-	struct stat st;
+	struct link_secret there;
 	int fd;
-	bool made;
-	enum err err = OK;
 
-	if (lstat(LINK_SECRET_FILE, &st) == 0 && st.st_size == LINK_SECRET_SIZE - 1)
-		return OK;
+	if (link_secret_read(&there) == OK)
+		return open(LINK_SECRET_FILE, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 	(void)unlink(NEW_SECRET);
-	fd = open(NEW_SECRET, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
-	if (fd < 0)
-		return fail(ERR_INPUT, NEW_SECRET ": %m");
-	made = getrandom(bytes, sizeof(bytes), 0) == sizeof(bytes);
+	if (getrandom(bytes, sizeof(bytes), 0) != sizeof(bytes) ||
+	    (fd = open(NEW_SECRET, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600)) < 0)
+		return -1;
 	text_to_hex(bytes, sizeof(bytes), text);
-	made = made && write(fd, text, sizeof(text) - 1) == sizeof(text) - 1 && fsync(fd) == 0;
-	if (!made)
-		err = fail(ERR_INPUT, LINK_SECRET_FILE ": %m");
-	if (err == OK && geteuid() == 0 && (err = user_find(name, &user)) == OK &&
-	    (fchown(fd, 0, user.gid) != 0 || fchmod(fd, 0640) != 0))
-		err = fail(ERR_INPUT, LINK_SECRET_FILE ": %m");
+	if (write(fd, text, sizeof(text) - 1) == sizeof(text) - 1 && fsync(fd) == 0 &&
+	    rename(NEW_SECRET, LINK_SECRET_FILE) == 0)
+		return fd;
 	(void)close(fd);
-	if (err == OK && rename(NEW_SECRET, LINK_SECRET_FILE) != 0)
+	return -1;
+}
+
+/* Readable for root, the user's group, and nobody else, also where it was another's before. */
+static enum err
+make_secret(const char *name)
+{
+	struct user user = { .uid = geteuid(), .gid = getegid() };
+	bool root = geteuid() == 0;
+	enum err err = root ? user_find(name, &user) : OK;
+	int fd = err == OK ? open_secret() : -1;
+
+	if (err == OK &&
+	    (fd < 0 || fchown(fd, geteuid(), user.gid) != 0 || fchmod(fd, root ? 0640 : 0600) != 0))
 		err = fail(ERR_INPUT, LINK_SECRET_FILE ": %m");
+	if (fd >= 0)
+		(void)close(fd);
 	return err;
 }
 

@@ -641,15 +641,10 @@ follow_log(void *ctx)
 enum err
 ingest_open(struct commit *commit, struct db_readers *readers)
 {
-	pthread_condattr_t attributes;
-
 	ingest.commit = commit;
 	ingest.readers = readers;
 	metrics_count(METRIC_LOG_LINES, (struct metrics_labels){ 0 }, 0);
-	(void)pthread_condattr_init(&attributes);
-	(void)pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-	(void)pthread_cond_init(&ingest.changed, &attributes);
-	(void)pthread_condattr_destroy(&attributes);
+	clock_condition_open(&ingest.changed);
 	ingest.buffer = malloc(READ_BYTES);
 	ingest.wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	ingest.notify_fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
@@ -688,8 +683,6 @@ ingest_close(void)
 enum err
 ingest_now(int64_t until_us)
 {
-	const struct timespec until = { .tv_sec = (time_t)(until_us / CLOCK_SECOND_US),
-		.tv_nsec = (long)(until_us % CLOCK_SECOND_US * 1000) };
 	const uint64_t one = 1;
 	bool in_time = true;
 	int64_t mine;
@@ -701,7 +694,7 @@ ingest_now(int64_t until_us)
 	if (write(ingest.wake_fd, &one, sizeof(one)) < 0)
 		in_time = false;
 	while (ingest.done < mine && in_time)
-		in_time = pthread_cond_timedwait(&ingest.changed, &ingest.lock, &until) == 0;
+		in_time = clock_wait(&ingest.changed, &ingest.lock, until_us);
 	if (ingest.done < mine)
 		err = fail(ERR_BUSY, "the access log is not taken in yet");
 	else if (ingest.err != OK)

@@ -12,13 +12,9 @@ static void
 open_program(void)
 {
 	const struct conf_options options = { .listen = NULL };
-	FILE *secret;
 
 	ck_assert_int_eq(mkdir("run", 0700), 0);
-	ck_assert_ptr_nonnull(secret = fopen(LINK_SECRET_FILE, "we"));
-	for (int i = 1; i < LINK_SECRET_SIZE; i++)
-		(void)fputc('a', secret);
-	ck_assert_int_eq(fclose(secret), 0);
+	link_secret_make(LINK_SECRET_HEX);
 	ck_assert_int_eq(conf_parse("", 0, "test", &options, &conf), OK);
 	ck_assert_msg(program.open(conf) == OK, "%s", err_words());
 }

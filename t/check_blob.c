@@ -13,7 +13,6 @@
 
 /* A key of our own. */
 #define KEY "5a/5a000000000000000000000000000001.png"
-#define ALL INT64_MAX
 
 static struct blob *store;
 static char base[64];
@@ -372,7 +371,7 @@ START_TEST(no_link_is_followed_and_nothing_foreign_is_taken_for_a_blob)
 	ck_assert_int_eq(
 	    blob_put_as(store, "77/77000000000000000000000000000001", "x", 1), ERR_CONFLICT);
 	check_list(0, 0, 6);
-	ck_assert_int_eq(blob_sweep(store, ALL, NULL, NULL, &removed), OK);
+	ck_assert_int_eq(blob_sweep(store, NULL, NULL, &removed), OK);
 	ck_assert_int_eq(removed, 0);
 	check_list(0, 0, 6);
 
@@ -562,7 +561,7 @@ keep_fails(void *ctx, const char *key, bool *kept)
 	return fail(ERR_BUSY, "no rows now");
 }
 
-START_TEST(a_sweep_removes_what_is_old_and_not_wanted)
+START_TEST(a_sweep_removes_what_is_not_wanted)
 {
 	char key[BLOB_KEY_SIZE];
 	int64_t removed;
@@ -575,18 +574,64 @@ START_TEST(a_sweep_removes_what_is_old_and_not_wanted)
 	}
 	ck_assert_int_eq(close(creat("blobs/5a/.5a00000000000000000000000000000f.png", 0600)), 0);
 	check_list(10, 1, 0);
-	ck_assert_int_eq(blob_sweep(store, 1000000, keep_odd, &asked, &removed), OK);
-	ck_assert_int_eq(removed, 0);
-	ck_assert_int_eq(asked, 0);
-	ck_assert_int_eq(blob_sweep(store, ALL, keep_fails, NULL, &removed), ERR_BUSY);
+	ck_assert_int_eq(blob_sweep(store, keep_fails, NULL, &removed), ERR_BUSY);
 	ck_assert_uint_eq(list().count[BLOB_WHOLE], 10);
-	ck_assert_int_eq(blob_sweep(store, ALL, NULL, NULL, &removed), OK);
+	ck_assert_int_eq(blob_sweep(store, NULL, NULL, &removed), OK);
 	ck_assert_int_le(removed, 1); /* 0 if the sweep before came to it */
 	check_list(10, 0, 0);
-	ck_assert_int_eq(blob_sweep(store, ALL, keep_odd, &asked, &removed), OK);
+	ck_assert_int_eq(blob_sweep(store, keep_odd, &asked, &removed), OK);
 	ck_assert_int_eq(removed, 5);
-	ck_assert_int_eq(asked, 10);
+	ck_assert_int_eq(asked, 10 + 5); /* once more before it goes */
 	check_list(5, 0, 0);
+	end();
+}
+END_TEST
+
+/* A row that comes while somebody sweeps. */
+static struct {
+	atomic_bool asked, is_there;
+} row;
+
+static enum err
+keep_row(void *ctx, const char *key, bool *kept)
+{
+	(void)ctx;
+	(void)key;
+	*kept = atomic_load(&row.is_there);
+	atomic_store(&row.asked, true);
+	return OK;
+}
+
+static void *
+sweep_rows(void *removed)
+{
+	ck_assert_int_eq(blob_sweep(store, keep_row, NULL, removed), OK);
+	return NULL;
+}
+
+START_TEST(a_sweep_spares_what_is_about_to_have_its_row)
+{
+	char key[BLOB_KEY_SIZE];
+	int64_t removed = -1;
+	pthread_t thread;
+
+	begin();
+	atomic_store(&row.asked, false);
+	atomic_store(&row.is_there, false);
+	blob_begin(store);
+	ck_assert_int_eq(blob_put(store, "x", 1, ".png", key), OK);
+	ck_assert_int_eq(pthread_create(&thread, NULL, sweep_rows, &removed), 0);
+	while (!atomic_load(&row.asked))
+		(void)sched_yield();
+	atomic_store(&row.is_there, true);
+	blob_end(store);
+	ck_assert_int_eq(pthread_join(thread, NULL), 0);
+	ck_assert_int_eq(removed, 0);
+	check_list(1, 0, 0);
+	atomic_store(&row.is_there, false);
+	(void)sweep_rows(&removed);
+	ck_assert_int_eq(removed, 1);
+	check_list(0, 0, 0);
 	end();
 }
 END_TEST
@@ -672,7 +717,7 @@ kill_rounds(void)
 		ck_assert_uint_le(found.count[BLOB_WHOLE], most);
 	}
 	ck_assert(no_nameless || leftovers == 0);
-	ck_assert_int_eq(blob_sweep(store, ALL, NULL, NULL, &removed), OK);
+	ck_assert_int_eq(blob_sweep(store, NULL, NULL, &removed), OK);
 	ck_assert_int_eq(removed, (int64_t)leftovers);
 	ck_assert_uint_eq(list().count[BLOB_LEFTOVER], 0);
 	ck_assert_uint_gt(list().count[BLOB_WHOLE], 0);
@@ -736,5 +781,5 @@ CHECK_MAIN(blob,
 	what_is_ok_was_synced_in_order, a_folder_that_vanished_is_made_and_synced_again,
 	a_disk_that_errs_leaves_nothing, a_full_disk_is_said_and_leaves_nothing,
 	a_folder_that_is_read_only_is_read, a_store_that_cannot_be_opened_is_said,
-	a_sweep_removes_what_is_old_and_not_wanted, a_kill_leaves_files_whole_or_not_at_all,
-	many_threads_share_a_store })
+	a_sweep_removes_what_is_not_wanted, a_sweep_spares_what_is_about_to_have_its_row,
+	a_kill_leaves_files_whole_or_not_at_all, many_threads_share_a_store })

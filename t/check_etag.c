@@ -102,6 +102,42 @@ START_TEST(a_change_is_refused_where_if_none_match_names_what_is_there)
 }
 END_TEST
 
+/* The form, behind a '.', matters to who has been shown it, not to who changes the resource. */
+START_TEST(a_change_is_about_the_version_in_whatever_form)
+{
+	static const struct {
+		const char *list, *etag;
+		bool match, none_match;
+	} forms[] = {
+		{ "\"1-2.abc\"", "\"1-2\"", true, false },
+		{ "\"1-2\"", "\"1-2.abc\"", true, false },
+		{ "\"1-2.abc\"", "\"1-2.xyz\"", true, false },
+		{ "\"1-2.abc\"", "\"1-2.abc\"", true, true },
+		{ "\"1-2.\"", "\"1-2\"", true, false },
+		{ "W/\"1-2.abc\"", "\"1-2\"", false, false },
+		{ "\"1-3.abc\"", "\"1-2.abc\"", false, false },
+		{ "\"1-2-3.abc\"", "\"1-2\"", false, false },
+		{ "\"1-22\"", "\"1-2.abc\"", false, false },
+		{ "\"1.2\", \"1-2.b\"", "\"1-2\"", true, false },
+		{ "\".abc\"", "\"1-2\"", false, false },
+	};
+
+	for (size_t i = 0; i < COUNT(forms); i++) {
+		const struct request match = {
+			.if_match = forms[i].list, .if_none_match = "", .method = METHOD_PUT
+		};
+		const struct request reads = { .if_match = "", .if_none_match = forms[i].list };
+
+		ck_assert_msg(
+		    etag_check(&match, forms[i].etag) == (forms[i].match ? OK : ERR_PRECONDITION),
+		    "%s of %s", forms[i].etag, forms[i].list);
+		response_open(&res, take, NULL);
+		ck_assert_msg(etag_unchanged(&reads, &res, forms[i].etag) == forms[i].none_match,
+		    "%s of %s", forms[i].etag, forms[i].list);
+	}
+}
+END_TEST
+
 START_TEST(if_none_match_compares_weakly_and_answers_304)
 {
 	for (size_t i = 0; i < COUNT(rows); i++) {
@@ -186,6 +222,7 @@ END_TEST
 
 CHECK_MAIN(etag,
     { if_match_compares_strongly, a_change_is_refused_where_if_none_match_names_what_is_there,
+	a_change_is_about_the_version_in_whatever_form,
 	if_none_match_compares_weakly_and_answers_304, without_the_field_there_is_no_condition,
 	a_stored_resource_is_sent_with_its_etag_and_no_cache,
 	a_list_has_the_etag_of_what_it_shows })

@@ -5,23 +5,16 @@
 
 #include "lib/link.h"
 
-#define SECRET "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"
-
 static char folder[] = "/tmp/check_link.XXXXXX";
 
 static void
 begin(const char *secret)
 {
-	FILE *file;
-
 	ck_assert_ptr_nonnull(mkdtemp(folder));
 	ck_assert_int_eq(chdir(folder), 0);
 	ck_assert_int_eq(mkdir("run", 0700), 0);
-	if (secret == NULL)
-		return;
-	ck_assert_ptr_nonnull(file = fopen(LINK_SECRET_FILE, "we"));
-	(void)fputs(secret, file);
-	ck_assert_int_eq(fclose(file), 0);
+	if (secret != NULL)
+		link_secret_make(secret);
 }
 
 static void
@@ -38,7 +31,7 @@ START_TEST(a_link_is_signed_as_nginx_wants_it)
 	struct link_secret secret;
 	char link[LINK_SIZE];
 
-	begin(SECRET);
+	begin(LINK_SECRET_HEX);
 	ck_assert_int_eq(link_secret_read(&secret), OK);
 	link_sign(&secret, "/images/7f/7f00.png", 1795320000, link);
 	ck_assert_str_eq(
@@ -52,7 +45,7 @@ START_TEST(every_part_of_it_counts)
 	struct link_secret secret;
 	char link[LINK_SIZE], other[LINK_SIZE];
 
-	begin(SECRET);
+	begin(LINK_SECRET_HEX);
 	ck_assert_int_eq(link_secret_read(&secret), OK);
 	link_sign(&secret, "/images/7f/7f00.png", 1795320000, link);
 	link_sign(&secret, "/images/7f/7f01.png", 1795320000, other);

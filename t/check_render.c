@@ -46,7 +46,7 @@ render(const char *yaml, const char *listen)
 	struct conf *conf = parse(yaml, listen);
 	FILE *out = text_open();
 
-	ck_assert_msg(render_nginx(conf, out) == OK, "%s", err_words());
+	ck_assert_msg(render_nginx(conf, "SECRET", out) == OK, "%s", err_words());
 	ck_assert_int_eq(fclose(out), 0);
 	conf_close(conf);
 }
@@ -238,6 +238,7 @@ folder_open(void)
 	ck_assert_int_eq(chdir(folder), 0);
 	for (size_t i = 0; i < COUNT(below); i++)
 		ck_assert_int_eq(mkdir(below[i], 0755), 0);
+	link_secret_make(LINK_SECRET_HEX);
 }
 
 static int
@@ -276,12 +277,16 @@ START_TEST(all_files_are_made_and_made_again)
 	const struct problem *table = problem_table(&count);
 	struct conf *conf = parse("", NULL);
 	char path[128], words[256];
+	struct stat st;
 
 	folder_open();
 	for (int again = 0; again < 2; again++) {
 		ck_assert_msg(render_all(conf) == OK, "%s", err_words());
 		read_file("nginx.conf");
 		ck_assert_uint_eq(said("listen 127.0.0.1:8080 "), 1);
+		ck_assert_uint_eq(said(LINK_SECRET_HEX), 1);
+		ck_assert_int_eq(stat("nginx.conf", &st), 0);
+		ck_assert_uint_eq(st.st_mode & 0777, 0600);
 		for (size_t i = 0; i < count; i++) {
 			(void)snprintf(path, sizeof(path), "html/problems/%s.html", table[i].name);
 			read_file(path);
@@ -380,6 +385,19 @@ accepted(const char *nginx)
 	return WIFEXITED(status) && WEXITSTATUS(status) == 0;
 }
 
+START_TEST(without_the_secret_of_links_there_is_no_configuration)
+{
+	struct conf *conf = parse("", NULL);
+
+	folder_open();
+	ck_assert_int_eq(unlink("run/links"), 0);
+	ck_assert_int_eq(render_all(conf), ERR_INTERNAL);
+	ck_assert_int_ne(access("nginx.conf", F_OK), 0);
+	folder_close();
+	conf_close(conf);
+}
+END_TEST
+
 START_TEST(nginx_accepts_what_is_made_for_it)
 {
 	const char *nginx = find_nginx();
@@ -413,4 +431,5 @@ CHECK_MAIN(render,
 	every_program_has_its_socket_and_its_health, metrics_are_for_this_machine_only,
 	nginx_refuses_in_the_form_of_every_problem, the_page_of_problems_has_a_row_for_each,
 	the_page_of_problems_in_the_documents_is_up_to_date, all_files_are_made_and_made_again,
-	a_folder_that_cannot_be_written_is_told, nginx_accepts_what_is_made_for_it })
+	a_folder_that_cannot_be_written_is_told,
+	without_the_secret_of_links_there_is_no_configuration, nginx_accepts_what_is_made_for_it })

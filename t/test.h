@@ -62,6 +62,19 @@ aborts(void (*call)(void))
 	return WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT;
 }
 
+#define LINK_SECRET_HEX "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"
+
+/* Below the working directory, as caredesk run has made it. */
+static inline void
+link_secret_make(const char *text)
+{
+	int fd = open("run/links", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+
+	ck_assert_int_ge(fd, 0);
+	ck_assert_int_eq(write(fd, text, strlen(text)), (ssize_t)strlen(text));
+	ck_assert_int_eq(close(fd), 0);
+}
+
 /* Standard error while it is caught: each write(2) to it is one datagram. */
 struct caught {
 	int saved, fd;

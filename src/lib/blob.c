@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,6 +26,7 @@ struct blob {
 	int fd;
 	/* Whether the store's entry of a sub-folder is on disk, whoever made it. */
 	atomic_bool settled[256];
+	pthread_rwlock_t putting; /* shared by puts that are under way, with their rows */
 };
 
 /* Words for a client, who learns no path; the log has the cause. */
@@ -106,6 +108,7 @@ blob_open(const char *folder, struct blob **out)
 	*out = NULL;
 	if (store == NULL)
 		return fail(ERR_BUSY, "no memory for a store of files");
+	(void)pthread_rwlock_init(&store->putting, NULL);
 	if (mkdir(folder, 0700) != 0 && errno != EEXIST && errno != EROFS && errno != EACCES)
 		err = refuse("making the folder of blobs");
 	else if ((store->fd = open(folder, FOLDER_FLAGS)) < 0)
@@ -125,6 +128,7 @@ blob_close(struct blob *store)
 	if (store == NULL)
 		return;
 	(void)close(store->fd);
+	(void)pthread_rwlock_destroy(&store->putting);
 	free(store);
 }
 
@@ -413,37 +417,59 @@ blob_list(struct blob *store, enum err (*fn)(void *ctx, const struct blob_entry 
 	return fd < 0 ? refuse("listing blobs") : each_name(&l, "", fd, list_folder);
 }
 
+/* --- Sweeping. */
+
 struct sweep {
 	struct blob *store;
-	int64_t before_us;
 	enum err (*keep)(void *ctx, const char *key, bool *kept);
 	void *ctx;
 	int64_t removed;
 };
 
+void
+blob_begin(struct blob *store)
+{
+	(void)pthread_rwlock_rdlock(&store->putting);
+}
+
+void
+blob_end(struct blob *store)
+{
+	(void)pthread_rwlock_unlock(&store->putting);
+}
+
+static enum err
+is_kept(const struct sweep *sweep, const struct blob_entry *entry, bool *kept)
+{
+	*kept = entry->kind != BLOB_LEFTOVER;
+	if (entry->kind != BLOB_WHOLE || sweep->keep == NULL)
+		return OK;
+	return sweep->keep(sweep->ctx, entry->name, kept);
+}
+
 static enum err
 sweep_entry(void *ctx, const struct blob_entry *entry)
 {
 	struct sweep *sweep = ctx;
-	bool kept = entry->kind != BLOB_LEFTOVER;
-	enum err err = OK;
+	bool kept;
+	enum err err = is_kept(sweep, entry, &kept);
 
-	if (entry->kind == BLOB_FOREIGN || entry->mtime_us >= sweep->before_us)
-		return OK;
-	if (entry->kind == BLOB_WHOLE && sweep->keep != NULL)
-		err = sweep->keep(sweep->ctx, entry->name, &kept);
 	if (err != OK || kept)
 		return err;
-	if ((err = remove_name(sweep->store, entry->name, entry->name + 3)) == OK)
+	/* Nothing is being put now: what has no row still is nobody's. */
+	(void)pthread_rwlock_wrlock(&sweep->store->putting);
+	if ((err = is_kept(sweep, entry, &kept)) == OK && !kept &&
+	    (err = remove_name(sweep->store, entry->name, entry->name + 3)) == OK)
 		sweep->removed++;
+	(void)pthread_rwlock_unlock(&sweep->store->putting);
 	return err;
 }
 
 enum err
-blob_sweep(struct blob *store, int64_t before_us,
-    enum err (*keep)(void *ctx, const char *key, bool *kept), void *ctx, int64_t *removed)
+blob_sweep(struct blob *store, enum err (*keep)(void *ctx, const char *key, bool *kept), void *ctx,
+    int64_t *removed)
 {
-	struct sweep sweep = { store, before_us, keep, ctx, 0 };
+	struct sweep sweep = { store, keep, ctx, 0 };
 	enum err err = blob_list(store, sweep_entry, &sweep);
 
 	*removed = sweep.removed;

@@ -70,10 +70,16 @@ struct blob_entry {
 enum err blob_list(struct blob *store, enum err (*fn)(void *ctx, const struct blob_entry *entry),
     void *ctx) MUST_CHECK;
 
-/* Removes leftovers, and blobs for which KEEP says false in *KEPT, that were written before
- * BEFORE_US: younger ones may be just waiting for their rows.  KEEP may be NULL: all are kept. */
-enum err blob_sweep(struct blob *store, int64_t before_us,
-    enum err (*keep)(void *ctx, const char *key, bool *kept), void *ctx,
-    int64_t *removed) MUST_CHECK;
+/* Round a put and what makes its row: meanwhile no sweep of this process takes the blob for one
+ * that nobody wants.  Short, for a sweep that wants to remove something waits for it. */
+void blob_begin(struct blob *store);
+void blob_end(struct blob *store);
+
+/* Removes leftovers, and blobs for which KEEP says false in *KEPT.  Only for the one process that
+ * puts into this store now (the writer of the rows), and only if each of its puts stands between
+ * blob_begin() and blob_end(): KEEP is asked once more while there is none.  KEEP may be NULL: all
+ * blobs are kept. */
+enum err blob_sweep(struct blob *store, enum err (*keep)(void *ctx, const char *key, bool *kept),
+    void *ctx, int64_t *removed) MUST_CHECK;
 
 #endif

@@ -1,6 +1,5 @@
 #include "lib/clock.h"
 
-#include <stdbool.h>
 #include <string.h>
 #include <time.h>
 
@@ -29,6 +28,28 @@ int64_t
 clock_monotonic_us(void)
 {
 	return read_clock(CLOCK_MONOTONIC);
+}
+
+void
+clock_condition_open(pthread_cond_t *condition)
+{
+	pthread_condattr_t attributes;
+
+	(void)pthread_condattr_init(&attributes);
+	(void)pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+	(void)pthread_cond_init(condition, &attributes);
+	(void)pthread_condattr_destroy(&attributes);
+}
+
+bool
+clock_wait(pthread_cond_t *condition, pthread_mutex_t *lock, int64_t until_us)
+{
+	const struct timespec until = {
+		.tv_sec = (time_t)(until_us / CLOCK_SECOND_US),
+		.tv_nsec = (long)(until_us % CLOCK_SECOND_US * 1000),
+	};
+
+	return pthread_cond_timedwait(condition, lock, &until) == 0;
 }
 
 /* WIDTH decimal digits of VALUE, with leading zeros. */

@@ -10,6 +10,8 @@
 #ifndef CAREDESK_CLOCK_H
 #define CAREDESK_CLOCK_H
 
+#include <pthread.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -23,6 +25,12 @@
 
 int64_t clock_now_us(void);
 int64_t clock_monotonic_us(void);
+
+/* A condition that is waited for by the monotonic clock. */
+void clock_condition_open(pthread_cond_t *condition);
+
+/* With the lock held, which it lets go meanwhile; false once UNTIL_US has passed. */
+bool clock_wait(pthread_cond_t *condition, pthread_mutex_t *lock, int64_t until_us);
 
 /* NOW_US within the years above. */
 void clock_text(int64_t now_us, char out[CLOCK_TEXT_SIZE]);

@@ -43,30 +43,6 @@ struct commit {
 	struct err_state health_said;
 };
 
-/* A condition that waits by the monotonic clock. */
-static void
-condition_open(pthread_cond_t *condition)
-{
-	pthread_condattr_t attributes;
-
-	(void)pthread_condattr_init(&attributes);
-	(void)pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-	(void)pthread_cond_init(condition, &attributes);
-	(void)pthread_condattr_destroy(&attributes);
-}
-
-/* Waits with the lock held; false once UNTIL_US has passed. */
-static bool
-condition_wait(pthread_cond_t *condition, pthread_mutex_t *lock, int64_t until_us)
-{
-	const struct timespec until = {
-		.tv_sec = (time_t)(until_us / CLOCK_SECOND_US),
-		.tv_nsec = (long)(until_us % CLOCK_SECOND_US * 1000),
-	};
-
-	return pthread_cond_timedwait(condition, lock, &until) == 0;
-}
-
 /* --- The writer's thread. */
 
 static void
@@ -269,7 +245,7 @@ write_for_all(void *ctx)
 		if (commit->first == NULL && commit->db != NULL)
 			(void)pthread_cond_wait(&commit->some, &commit->lock);
 		else if (commit->first == NULL)
-			(void)condition_wait(
+			(void)clock_wait(
 			    &commit->some, &commit->lock, clock_monotonic_us() + OPEN_AGAIN_US);
 		if (commit->first != NULL || (commit->db == NULL && !commit->closing))
 			step(commit);
@@ -293,7 +269,7 @@ commit_open(const char *file, const struct db_schema *schema, struct commit **ou
 	commit->schema = schema;
 	commit->last = &commit->first;
 	(void)pthread_mutex_init(&commit->lock, NULL);
-	condition_open(&commit->some);
+	clock_condition_open(&commit->some);
 	metrics_count(METRIC_COMMIT_FAILURES, database(commit), 0);
 	(void)pthread_mutex_lock(&commit->lock);
 	err = have_database(commit);
@@ -357,7 +333,7 @@ await(struct commit *commit, struct change *change)
 
 	(void)pthread_mutex_lock(&change->lock);
 	while (!change->done && in_time)
-		in_time = condition_wait(&change->let_go, &change->lock, until_us);
+		in_time = clock_wait(&change->let_go, &change->lock, until_us);
 	(void)pthread_mutex_unlock(&change->lock);
 	if (!in_time)
 		withdrawn = withdraw(commit, change);
@@ -381,7 +357,7 @@ run_change(struct commit *commit, commit_fn fn, void *arg, bool alone)
 	change.queued = true;
 	change.done = false;
 	(void)pthread_mutex_init(&change.lock, NULL);
-	condition_open(&change.let_go);
+	clock_condition_open(&change.let_go);
 	pool_wait_begin();
 	(void)pthread_mutex_lock(&commit->lock);
 	*commit->last = &change;

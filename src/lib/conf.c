@@ -138,7 +138,8 @@ static const struct key top_keys[] = {
 	    .help = "folder of all that is written" },
 	{ "user", KIND_WORD, false, AT(conf, user), .min = 1, .max = 32, .text = "www-data",
 	    .help = "whom the programs and nginx's workers run as when started by root" },
-	{ "public_url", KIND_TEXT, false, AT(conf, public_url), .max = 200, .text = "",
+	{ "public_url", KIND_TEXT, false, AT(conf, public_url), .max = CONF_PUBLIC_URL_MAX,
+	    .text = "",
 	    .help =
 		"what links to images begin with, such as https://care.example; else where nginx "
 		"listens" },

@@ -23,6 +23,7 @@
 #define CONF_FILE "caredesk.yaml" /* read from where we stand if no other is named */
 #define CONF_FILE_MAX (1024 * 1024)
 #define CONF_HOST_MAX 64
+#define CONF_PUBLIC_URL_MAX 200
 #define CONF_DEMOS 3
 #define CONF_RUN_REQUESTS_MAX 1000000
 #define CONF_LOCK_SHARE 20 /* nginx's cache may make a caller wait this part of deadline_ms */

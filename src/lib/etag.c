@@ -5,13 +5,23 @@
 
 #include "lib/text.h"
 
-/* Whether the list of tags (RFC 9110 section 8.8.3) names ETAG.  WEAK: a W/ on either side does not
- * matter; else it never matches. */
+/* How much of a tag of N bytes, with its quotes, is to be compared: all, or without its form and
+ * the last quote. */
+static size_t
+compared(const char *tag, size_t n, bool version)
+{
+	const char *form = version ? memchr(tag, '.', n) : NULL;
+
+	return form != NULL ? (size_t)(form - tag) : n - version;
+}
+
+/* Whether the list of tags (RFC 9110 section 8.8.3) names ETAG, or in any form its VERSION.  WEAK:
+ * a W/ on either side does not matter; else it never matches. */
 static bool
-names(const char *list, const char *etag, bool weak)
+names(const char *list, const char *etag, bool weak, bool version)
 {
 	const char *wanted = strncmp(etag, "W/", 2) == 0 ? etag + 2 : etag;
-	size_t wanted_n = strlen(wanted);
+	size_t wanted_n = compared(wanted, strlen(wanted), version);
 	const char *at = list + strspn(list, " \t,");
 
 	if (strcmp(list, "*") == 0)
@@ -23,7 +33,7 @@ names(const char *list, const char *etag, bool weak)
 
 		if (n == 0 || strnlen(tag, n) < n)
 			return false; /* no list of tags */
-		if (n == wanted_n && memcmp(tag, wanted, n) == 0 &&
+		if (compared(tag, n, version) == wanted_n && memcmp(tag, wanted, wanted_n) == 0 &&
 		    (weak || (!is_weak && wanted == etag)))
 			return true;
 		at = tag + n;
@@ -36,9 +46,9 @@ etag_check(const struct request *req, const char *etag)
 {
 	bool reads = req->method == METHOD_GET || req->method == METHOD_HEAD;
 
-	if (req->if_match[0] != '\0' && !names(req->if_match, etag, false))
+	if (req->if_match[0] != '\0' && !names(req->if_match, etag, false, true))
 		return fail(ERR_PRECONDITION, "If-Match does not name the resource as it is now");
-	if (!reads && req->if_none_match[0] != '\0' && names(req->if_none_match, etag, true))
+	if (!reads && req->if_none_match[0] != '\0' && names(req->if_none_match, etag, true, true))
 		return fail(ERR_PRECONDITION, "If-None-Match names the resource as it is now");
 	return OK;
 }
@@ -54,7 +64,7 @@ etag_send(struct response *res, const char *etag)
 bool
 etag_unchanged(const struct request *req, struct response *res, const char *etag)
 {
-	if (req->if_none_match[0] == '\0' || !names(req->if_none_match, etag, true))
+	if (req->if_none_match[0] == '\0' || !names(req->if_none_match, etag, true, false))
 		return false;
 	response_begin(res, 304, NULL);
 	if (etag_send(res, etag) == OK)

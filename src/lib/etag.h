@@ -1,7 +1,9 @@
 /*
  * etag: conditional requests (RFC 9110 section 13.1).
  *
- * An ETag here is the whole field value, with its quotes.  Any thread.
+ * An ETag here is the whole field value, with its quotes.  What follows a '.' in it says in which
+ * form the resource was shown, and what stands before it, which version it was:
+ * "7-3-1795318267.Xq0".  Any thread.
  */
 #ifndef CAREDESK_ETAG_H
 #define CAREDESK_ETAG_H
@@ -15,8 +17,9 @@
 
 #define ETAG_MAX 96 /* with quotes and NUL */
 
-/* ERR_PRECONDITION if there is an If-Match that does not name ETAG (strong comparison), or for a
- * change an If-None-Match that does (weak comparison); "*" is any. */
+/* ERR_PRECONDITION if there is an If-Match that does not name the version of ETAG (strong
+ * comparison), or for a change an If-None-Match that does (weak comparison), in whatever form; "*"
+ * is any. */
 enum err etag_check(const struct request *req, const char *etag) MUST_CHECK;
 
 /* If-None-Match, for a GET: begins the answer 304 with ETag and Cache-Control and returns true if

@@ -55,4 +55,8 @@ struct image {
 enum err image_clean(
     const unsigned char *bytes, size_t n, enum image_kind claimed, struct image *clean) MUST_CHECK;
 
+/* How much work that will be, told from the headers: about as many pixels of an upright JPEG of one
+ * scan, of which there are some hundred millions in a second.  0 for what is refused at once. */
+uint64_t image_work(const unsigned char *bytes, size_t n, enum image_kind claimed);
+
 #endif

@@ -4,6 +4,7 @@
 """
 import contextlib
 import glob
+import json
 import os
 import random
 import re
@@ -191,6 +192,107 @@ class Uploads(ImagesCase):
         self.assertEqual(self.blobs(), self.keys())
 
 
+    def test_by_either_of_its_names_a_retry_is_one(self):
+        target, key = self.account(), [("Idempotency-Key", fresh("k").replace(" ", ""))]
+        first = self.post(target, form(png()), key)
+        again = self.post(target, form(png()), key, path="upload-image")
+        self.assertEqual((first.status, first.json), (again.status, again.json))
+        for how in ({"filename": "b.png"}, {"data": png(shade=1)}):
+            self.assertProblem(self.post(target, form(**{"data": png(), **how}), key), 422,
+                               "idempotency-key-reused")
+
+    def test_a_version_is_the_same_whatever_link_was_shown_with_it(self):
+        target = self.account()
+        self.upload(target, png())
+        etag = self.get(target).field("ETag")
+        version = etag.split(".")[0]
+        self.assertNotEqual(etag, version + '"')
+        for same in (f'{version}"', f'{version}.older-00"'):
+            self.assertEqual(self.get(target, if_match=same).status, 200)
+            # It is not what is shown, so it is shown again.
+            self.assertEqual(self.get(target, if_none_match=same).status, 200)
+        self.assertEqual(self.get(target, if_none_match=etag).status, 304)
+        put = self.service.ask(target, "PUT", [("If-Match", f'{version}.older-00"'),
+                                               ("Content-Type", "application/json")],
+                               json.dumps(self.get(target).json).encode())
+        self.assertEqual(put.status, 200, put)
+        self.assertProblem(self.get(target, if_match=etag), 412, "precondition-failed")
+
+    def test_images_are_logged_and_counted_as_one_path(self):
+        link = self.upload(self.account(), png())
+        for target in (link, link.split("?")[0], "/images/other"):
+            self.get(target)
+        self.service.raw(f"GET http://localhost{link} HTTP/1.0\r\n\r\n".encode())
+
+        def paths():
+            return [line["path"] for line in self.service.access_log if "/images/" in line["path"]]
+
+        expected = ["/images/", "/images/", "/images/other", "/images/"]
+        wait_for(lambda: paths()[-4:] == expected, "the log has them")
+        self.assertNotIn(link.split("?")[0][len("/images/"):], str(self.service.access_log))
+
+    def test_a_small_picture_does_not_wait_for_large_ones(self):
+        sideways = chunk(b"eXIf", b"MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0")
+        large = form(png(5000, 5000, more=sideways, rows=b"\0" * 5001 * 5000))
+        small = form(png())
+        ended, one = [], self.account()
+
+        def run(i):
+            if i > 0:
+                time.sleep(0.3)  # the large ones are there first
+            answer = self.post(one if i else self.account(), small if i else large)
+            ended.append(i)
+            return answer
+
+        answers = harness.at_once(2, run) + [self.post(one, small)]
+        self.assertEqual([answer.status for answer in answers], [200] * 3)
+        self.assertEqual(ended, [1, 0], "the small one first")
+
+
+class Stopped(ImagesCase):
+    def test_pictures_that_wait_are_refused_at_once_and_the_service_stops(self):
+        sideways = chunk(b"eXIf", b"MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0")
+        large = form(png(5000, 5000, more=sideways, rows=b"\0" * 5001 * 5000))
+        targets = [self.account() for _ in range(6)]
+
+        def run(i):
+            if i < len(targets):
+                return self.post(targets[i], large)
+            time.sleep(1)
+            os.kill(self.service.pid("accounts"), signal.SIGTERM)
+            return None
+
+        answers = harness.at_once(len(targets) + 1, run)[:-1]
+        refused = [answer for answer in answers if answer.status == 503]
+        self.assertGreaterEqual(len(refused), 3)
+        for answer in refused:
+            self.assertProblem(answer, 503, "unavailable")
+            self.assertIn("about to stop", answer.json["detail"])
+
+
+class Swept(ImagesCase):
+    def restart(self, change):
+        self.service.stop()
+        change(self.service.data)
+        service = harness.Service(data=self.service.data)
+        self.addCleanup(service.close)
+        return service
+
+    def test_images_of_another_database_are_spared(self):
+        links = [self.upload(self.account(), png(shade=i)) for i in range(20)]
+
+        def lose(data):
+            for file in glob.glob(f"{data}/db/accounts.db*"):
+                os.unlink(file)
+            os.chmod(f"{data}/run/links", 0o666)
+
+        service = self.restart(lose)
+        wait_for(lambda: "none of 20 images is that of an account" in str(service.log), "it is said")
+        self.assertEqual([service.get(link).status for link in links], [200] * 20)
+        mode = os.stat(f"{service.data}/run/links").st_mode & 0o777
+        self.assertEqual(mode, 0o640 if harness.ROOT else 0o600)
+
+
 class Links(ImagesCase):
     @classmethod
     def config(cls):
@@ -245,9 +347,6 @@ class Killed(ImagesCase):
             writer.join(harness.LONG)
         wait_for(lambda: self.get("/healthz/accounts").status == 200, "accounts is well")
         self.assertEqual(self.keys() - self.blobs(), set(), "rows without their image")
-        time.sleep(0.05)  # what was written before this start is older than it
-        for pid in self.service.pids("accounts"):
-            os.kill(pid, signal.SIGKILL)
         wait_for(lambda: self.blobs() == self.keys(), "the sweep has taken what was left")
         for target in targets:
             url = self.get(target).json["image_hosted_url"]
