@@ -1007,6 +1007,32 @@ START_TEST(an_orientation_that_cannot_be_read_is_upright)
 }
 END_TEST
 
+START_TEST(the_work_of_a_picture_is_told_by_its_headers)
+{
+	static const struct jpeg one = { 64, 48, JCS_YCbCr, 2, 2, false, 0, false, false };
+	static const struct jpeg many = { 64, 48, JCS_YCbCr, 2, 2, true, 0, false, false };
+	struct file upright = jpeg_make(&one), sideways = jpeg_make(&one), scans = jpeg_make(&many),
+		    png = png_make(&pngs[0]);
+	uint64_t work = image_work(upright.bytes, upright.n, IMAGE_JPEG);
+
+	jpeg_orient(&sideways, 6);
+	ck_assert_uint_eq(work, 64 * 48);
+	ck_assert_uint_gt(image_work(sideways.bytes, sideways.n, IMAGE_JPEG), work);
+	ck_assert_uint_gt(image_work(scans.bytes, scans.n, IMAGE_JPEG), work);
+	ck_assert_uint_ge(image_work(png.bytes, png.n, IMAGE_PNG), rows_n(&pngs[0]));
+	/* Of what is refused there is none, and nothing is said of it yet. */
+	ck_assert_uint_eq(image_work(upright.bytes, upright.n, IMAGE_PNG), 0);
+	ck_assert_uint_eq(image_work(upright.bytes, upright.n / 2, IMAGE_JPEG), 0);
+	ck_assert_uint_eq(image_work(png.bytes, 20, IMAGE_PNG), 0);
+	ck_assert_uint_eq(image_work(png.bytes, 0, IMAGE_PNG), 0);
+	ck_assert_int_eq(err_pending(), OK);
+	free(upright.bytes);
+	free(sideways.bytes);
+	free(scans.bytes);
+	free(png.bytes);
+}
+END_TEST
+
 #ifdef METERED
 START_TEST(a_photo_that_is_upright_takes_little_memory)
 {
@@ -1074,4 +1100,5 @@ CHECK_MAIN(image,
 	a_jpeg_that_cannot_be_shown_is_told_by_its_header, a_jpeg_of_too_many_scans_is_refused,
 	a_png_that_is_not_as_its_header_says_is_refused, a_png_has_its_chunks_in_order,
 	what_does_not_begin_as_it_says_is_refused, fifty_megapixels_and_ten_mebibytes_are_the_most,
-	an_orientation_that_cannot_be_read_is_upright METERED_TESTS })
+	an_orientation_that_cannot_be_read_is_upright,
+	the_work_of_a_picture_is_told_by_its_headers METERED_TESTS })

@@ -14,11 +14,14 @@ static void
 clean_twice(const uint8_t *bytes, size_t n, enum image_kind kind)
 {
 	struct image first, second;
+	uint64_t work;
 
+	work = image_work(bytes, n, kind);
 	if (image_clean(bytes, n, kind, &first) != OK)
 		return;
 	assert(first.n > 0 && first.n <= IMAGE_BYTES_MAX && first.width > 0 && first.height > 0);
 	assert((uint64_t)first.width * first.height <= IMAGE_PIXELS_MAX);
+	assert(work > 0);
 	assert(image_clean(first.bytes, first.n, kind, &second) == OK);
 	assert(second.width == first.width && second.height == first.height);
 	assert(second.n == first.n && memcmp(second.bytes, first.bytes, first.n) == 0);
