@@ -24,9 +24,6 @@ CREATE TABLE accounts (
 -- Lists are in the order of ids; an index is in that order, too, for each text.
 CREATE INDEX accounts_by_name ON accounts (name_digest);
 
--- Whether a stored image is somebody's.
-CREATE UNIQUE INDEX accounts_by_image ON accounts (image_key) WHERE image_key IS NOT NULL;
-
 -- With the other column of a search by both: many may live at one address.
 CREATE INDEX accounts_by_address ON accounts (address_digest, id, name_digest);
 
