@@ -29,8 +29,6 @@
 
 struct accounts accounts;
 
-static const char *const names[ACCOUNT_FIELDS] = { "name", "email", "address" };
-
 /* --- One account, and how it is shown. */
 
 /* All that are given within the same part of time end at once. */
@@ -83,7 +81,7 @@ put_account(struct jsonw *w, const struct shown *shown)
 	jsonw_object_begin(w, NULL);
 	jsonw_int(w, "id", account->id);
 	for (int i = 0; i < ACCOUNT_FIELDS; i++)
-		jsonw_string_n(w, names[i], account->texts[i].s, account->texts[i].n);
+		jsonw_string_n(w, account_names[i], account->texts[i].s, account->texts[i].n);
 	put_image_link(w, shown);
 	clock_text(account->created_at_us, time);
 	jsonw_string(w, "created_at", time);
@@ -213,7 +211,8 @@ read_account(struct edit *edit)
 	if (err != OK)
 		return err;
 	for (int i = 0; i < ACCOUNT_FIELDS; i++)
-		jsonr_string(&edit->body, names[i], 0, ACCOUNT_TEXT_MAX, &texts[i].s, &texts[i].n);
+		jsonr_string(
+		    &edit->body, account_names[i], 0, ACCOUNT_TEXT_MAX, &texts[i].s, &texts[i].n);
 	if (email->s != NULL && email_fold(email->s, email->n, edit->email, &email->n) != OK)
 		(void)fail_field("#/email", "%s", err_words());
 	email->s = edit->email;
@@ -384,13 +383,13 @@ read_search(const struct request *req, struct account_search *search)
 	bool found;
 
 	for (int i = 0; i < ACCOUNT_FIELDS; i++) {
-		(void)snprintf(name, sizeof(name), "%s_digest", names[i]);
+		(void)snprintf(name, sizeof(name), "%s_digest", account_names[i]);
 		search->by[i] = read_digest(req, name, search->digests[i]);
-		text = request_param(req, names[i], &found);
+		text = request_param(req, account_names[i], &found);
 		if (!found)
 			continue;
 		if (search->by[i])
-			(void)fail_field(names[i], "is not taken together with %s", name);
+			(void)fail_field(account_names[i], "is not taken together with %s", name);
 		if (i == ACCOUNT_EMAIL && email_fold(text.s, text.n, email, &text.n) == OK)
 			text.s = email;
 		account_digest(text.s, text.n, search->digests[i]);
@@ -410,7 +409,7 @@ search_text(const struct account_search *search, char out[PAGE_FILTERS_MAX])
 		if (search->by[i]) {
 			text_to_hex(search->digests[i], ACCOUNT_DIGEST_BYTES, hex);
 			n += (size_t)snprintf(out + n, PAGE_FILTERS_MAX - n, "%s%s_digest=%s",
-			    n > 0 ? "&" : "", names[i], hex);
+			    n > 0 ? "&" : "", account_names[i], hex);
 		}
 }
 
@@ -532,6 +531,7 @@ static const struct route routes[] = {
 	{ METHOD_DELETE, "/accounts/{id}", ROLES_WRITE, account_remove, NULL },
 	{ METHOD_POST, "/accounts/{id}/upload_image", ROLES_WRITE, account_upload, NULL },
 	{ METHOD_POST, "/accounts/{id}/upload-image", ROLES_WRITE, account_upload, NULL },
+	{ METHOD_POST, ROUTE_PRIVATE "accounts/{id}/erase", ROLES_ANYONE, account_erase, NULL },
 	{ METHOD_GET, "/healthz/accounts", ROLES_ANYONE, accounts_health, NULL },
 	{ METHOD_GET, "/metrics/accounts", ROLE_ADMIN, scrape_answer, SCRAPE_PRODUCES },
 	{ 0 },

@@ -4,6 +4,7 @@
  *	accounts.c           routes, and the accounts themselves
  *	accounts_upload.c    takes in their images
  *	accounts_images.c    the threads that make images clean, and sweep
+ *	accounts_erase.c     leaves nothing of a person
  */
 #ifndef CAREDESK_ACCOUNTS_H
 #define CAREDESK_ACCOUNTS_H
@@ -65,5 +66,7 @@ void images_remove(const char *key);
 
 /* When it is not known whether an image is an account's: in some seconds it will be. */
 void images_sweep_later(void);
+
+enum err account_erase(struct request *req, struct response *res) MUST_CHECK;
 
 #endif

@@ -10,14 +10,12 @@
 #include "accounts.h"
 
 #include <pthread.h>
-#include <string.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
 #include "lib/clock.h"
 #include "lib/log.h"
 #include "lib/pool.h"
-#include "sql.h"
 
 #define WAITING_MAX 64 /* pictures that wait for a thread */
 #define QUICK 16000000 /* image_work(): about 0.1 s */
@@ -66,21 +64,6 @@ struct sweep {
 	int64_t named, strays;
 };
 
-/* Whether an account has the image KEY. */
-static enum err
-is_named(void *ctx, const char *key, bool *named)
-{
-	struct sweep *sweep = ctx;
-	struct db_query q;
-	enum err err;
-
-	db_query(&q, sweep->db, &sql_accounts_image_find);
-	db_bind_text(&q, key, strlen(key));
-	err = db_next(&q, named);
-	db_done(&q);
-	return err;
-}
-
 static enum err
 count_blob(void *ctx, const struct blob_entry *entry)
 {
@@ -90,7 +73,7 @@ count_blob(void *ctx, const struct blob_entry *entry)
 
 	if (entry->kind != BLOB_WHOLE)
 		return OK;
-	err = is_named(sweep, entry->name, &named);
+	err = account_keeps_image(sweep->db, entry->name, &named);
 	sweep->named += named;
 	sweep->strays += !named;
 	return err;
@@ -120,7 +103,7 @@ sweep(void)
 	if ((err = commit_health(accounts.commit)) == OK &&
 	    (err = db_borrow(accounts.readers, &sweep.db)) == OK &&
 	    (err = check_strays(&sweep)) == OK)
-		err = blob_sweep(accounts.blobs, is_named, &sweep, &removed);
+		err = blob_sweep(accounts.blobs, account_keeps_image, sweep.db, &removed);
 	db_return(accounts.readers, sweep.db);
 	if (removed > 0)
 		log_event(LOG_INFO, "sweep", "%lld images without an account were removed",

@@ -107,23 +107,23 @@ static enum err print_help(const struct caredesk_options *options);
 /* An option is a letter to getopt_long() and to the commands that take it. */
 static const struct command {
 	const char *name;
-	const char *argument; /* what it is called; NULL for none */
+	const char *arguments; /* what they are called; those in brackets may be left out */
 	const char *takes; /* letters of options beyond those that all take */
 	enum err (*run)(const struct caredesk_options *options);
 	const char *help;
 } commands[] = {
-	{ "run", NULL, "", run_all,
+	{ "run", "", "", run_all,
 	    "start the programs and nginx, and stay until SIGINT or SIGTERM" },
-	{ "check-config", NULL, "", check_config,
+	{ "check-config", "", "", check_config,
 	    "say whether the configuration is good, or where not" },
-	{ "render-nginx", NULL, "", print_nginx, "print nginx's configuration" },
-	{ "config", NULL, "", print_config,
+	{ "render-nginx", "", "", print_nginx, "print nginx's configuration" },
+	{ "config", "", "", print_config,
 	    "print every key of the configuration, its default and meaning" },
-	{ "migrate", NULL, "", caredesk_migrate,
+	{ "migrate", "", "", caredesk_migrate,
 	    "bring the databases to the form that this version needs" },
 	{ "import", "FILE", "k", caredesk_import,
 	    "register the events of a file, one JSON object a line; - is standard input" },
-	{ "demo", NULL, "en", caredesk_demo,
+	{ "demo", "", "en", caredesk_demo,
 	    "make up types and events of five years, where there are none" },
 	{ "recount", "[SET]", "r", caredesk_recount,
 	    "check the database of events, or of stats, and that all its sums are right" },
@@ -131,13 +131,17 @@ static const struct command {
 	    "copy the databases into a folder, also while the service runs" },
 	{ "restore", "DIR", "", caredesk_restore,
 	    "put a backup in the place of the databases, which are kept" },
+	{ "person export", "ID [DIR]", "", caredesk_person_export,
+	    "put all that is stored of the person with this account into a new folder" },
+	{ "person erase", "ID", "y", caredesk_person_erase,
+	    "leave nothing of the person with this account" },
 	{ "load", "N", "", caredesk_load,
 	    "send N requests to the service, and show what it counted and how long they took" },
-	{ "rotate-log", NULL, "z", caredesk_rotate,
+	{ "rotate-log", "", "z", caredesk_rotate,
 	    "rename the access log if it is large, and remove old ones that are counted" },
-	{ "problems", NULL, "", print_problems, "print the page of all problems (Markdown)" },
-	{ "version", NULL, "", print_version, "print the version" },
-	{ "help", NULL, "", print_help, "print this" },
+	{ "problems", "", "", print_problems, "print the page of all problems (Markdown)" },
+	{ "version", "", "", print_version, "print the version" },
+	{ "help", "", "", print_help, "print this" },
 };
 
 #define COMMANDS (sizeof(commands) / sizeof(commands[0]))
@@ -158,6 +162,7 @@ static const struct {
 	{ 'k', "retry", "KEY", "import: that of an attempt before, so that nothing is done twice" },
 	{ 'z', "size", "MIB",
 	    "rotate-log: if the log has so much; 0 is always; else as the configuration says" },
+	{ 'y', "yes", NULL, "person erase: do not ask" },
 	{ 'v', "version", NULL, "print the version" },
 	{ 'h', "help", NULL, "print this, or what one command takes" },
 };
@@ -183,13 +188,13 @@ print_options(FILE *out, const char *letters)
 static void
 usage(FILE *out)
 {
-	char name[32];
+	char name[48];
 
-	(void)fprintf(out, "Usage: caredesk COMMAND [ARGUMENT] [OPTION]...\n\n");
+	(void)fprintf(out, "Usage: caredesk COMMAND [ARGUMENT]... [OPTION]...\n\n");
 	for (size_t i = 0; i < COMMANDS; i++) {
-		(void)snprintf(name, sizeof(name), "%s %s", commands[i].name,
-		    commands[i].argument != NULL ? commands[i].argument : "");
-		(void)fprintf(out, "  %-14s %s\n", name, commands[i].help);
+		(void)snprintf(
+		    name, sizeof(name), "%s %s", commands[i].name, commands[i].arguments);
+		(void)fprintf(out, "  %-22s %s\n", name, commands[i].help);
 	}
 	(void)fprintf(out, "\n");
 	for (size_t i = 0; i < OPTIONS; i++)
@@ -200,8 +205,7 @@ static void
 usage_of(FILE *out, const struct command *command)
 {
 	(void)fprintf(out, "Usage: caredesk %s%s%s [OPTION]...\n\n  %s\n\n", command->name,
-	    command->argument != NULL ? " " : "",
-	    command->argument != NULL ? command->argument : "", command->help);
+	    command->arguments[0] != '\0' ? " " : "", command->arguments, command->help);
 	print_options(out, command->takes);
 	print_options(out, OPTIONS_OF_ALL);
 }
@@ -254,6 +258,9 @@ take_option(char letter, char *given, struct caredesk_options *options)
 	case 'r':
 		options->repair = true;
 		return OK;
+	case 'y':
+		options->yes = true;
+		return OK;
 	default:
 		return letter == '?' ? fail(ERR_INPUT, "see caredesk --help") : OK;
 	}
@@ -277,36 +284,63 @@ read_options(int argc, char **argv, char given[GIVEN_SIZE], struct caredesk_opti
 	return err;
 }
 
+/* Whether WORDS, up to NULL, begin with all that NAME has; then *COUNT of them. */
+static bool
+begins_with(char **words, const char *name, int *count)
+{
+	size_t n;
+
+	for (*count = 0; *name != '\0'; ++*count) {
+		n = strcspn(name, " ");
+		if (words[*count] == NULL || strlen(words[*count]) != n ||
+		    strncmp(words[*count], name, n) != 0)
+			return false;
+		name += n + strspn(name + n, " ");
+	}
+	return true;
+}
+
+/* *COUNT is how many words its name has. */
 static enum err
-find_command(const char *name, const struct command **found)
+find_command(char **words, const struct command **found, int *count)
 {
 	for (size_t i = 0; i < COMMANDS; i++)
-		if (strcmp(commands[i].name, name) == 0) {
+		if (begins_with(words, commands[i].name, count)) {
 			*found = &commands[i];
 			return OK;
 		}
-	return fail(ERR_INPUT, "no command %s; see caredesk --help", name);
+	return fail(ERR_INPUT, "no command %s; see caredesk --help", words[0]);
+}
+
+static enum err
+check_count(const struct command *command, int given)
+{
+	int most = 0;
+	size_t n;
+
+	for (const char *name = command->arguments; *name != '\0'; most++) {
+		n = strcspn(name, " ");
+		if (most >= given && name[0] != '[')
+			return fail(ERR_INPUT, "%s needs %.*s", command->name, (int)n, name);
+		name += n + strspn(name + n, " ");
+	}
+	if (given > most)
+		return fail(ERR_INPUT, "%s takes %s%s", command->name,
+		    most > 0 ? "only " : "no argument", command->arguments);
+	return OK;
 }
 
 /* Whether COMMAND takes these options and so many arguments. */
 static enum err
 check_taken(const struct command *command, const char *given, int arguments)
 {
-	int wanted = command->argument != NULL ? 1 : 0;
-	bool optional = wanted == 1 && command->argument[0] == '[';
-
 	for (size_t i = 0; i < OPTIONS; i++)
 		if (strchr(given, options_known[i].letter) != NULL &&
 		    strchr(OPTIONS_OF_ALL, options_known[i].letter) == NULL &&
 		    strchr(command->takes, options_known[i].letter) == NULL)
 			return fail(
 			    ERR_INPUT, "%s takes no --%s", command->name, options_known[i].name);
-	if (arguments < wanted && !optional)
-		return fail(ERR_INPUT, "%s needs a %s", command->name, command->argument);
-	if (arguments > wanted)
-		return fail(ERR_INPUT, "%s takes %s", command->name,
-		    wanted == 1 ? "one argument" : "no argument");
-	return OK;
+	return check_count(command, arguments);
 }
 
 /* The words, and each bad field where they are not of the only one. */
@@ -337,11 +371,12 @@ main(int argc, char **argv)
 	struct caredesk_options options = { .events = 100000, .caregivers = 1000, .size_mib = -1 };
 	const struct command *command = NULL;
 	char given[GIVEN_SIZE];
+	int named = 0;
 	enum err err;
 
 	log_open("caredesk");
 	if ((err = read_options(argc, argv, given, &options)) == OK && optind < argc &&
-	    (err = find_command(argv[optind], &command)) != OK)
+	    (err = find_command(argv + optind, &command, &named)) != OK)
 		return give_up();
 	if (err == OK && strchr(given, 'h') != NULL) {
 		if (command != NULL)
@@ -354,8 +389,9 @@ main(int argc, char **argv)
 		return print_version(&options) == OK ? EXIT_SUCCESS : EXIT_FAILURE;
 	if (err == OK && command == NULL)
 		err = fail(ERR_INPUT, "which command?");
-	if (err == OK && (err = check_taken(command, given, argc - optind - 1)) == OK) {
-		options.argument = argv[optind + 1];
+	if (err == OK && (err = check_taken(command, given, argc - optind - named)) == OK) {
+		options.argument = argv[optind + named];
+		options.second = options.argument != NULL ? argv[optind + named + 1] : NULL;
 		return run_command(command, &options);
 	}
 	(void)give_up();

@@ -9,6 +9,7 @@
  *	caredesk_import.c    events out of a file
  *	caredesk_demo.c      events out of nothing
  *	caredesk_backup.c    backup, restore
+ *	caredesk_person.c    all that is stored of a person, given out or erased
  *	caredesk_load.c      requests to the service, and what it counted
  *	caredesk_rotate.c    another name for the access log; old ones removed
  *	caredesk_progress.c  how far a command is
@@ -31,11 +32,11 @@
 /* What a subcommand is given. */
 struct caredesk_options {
 	struct conf_options conf;
-	const char *argument; /* NULL for those that take none */
+	const char *argument, *second; /* NULL where not given */
 	int64_t events, caregivers;
 	int64_t size_mib; /* -1 where not given */
 	const char *retry; /* NULL where not given */
-	bool repair;
+	bool repair, yes;
 };
 
 /* What conf cannot judge by itself: URLs by libcurl, files, the user.  ERR_INPUT, as conf_load().
@@ -72,6 +73,8 @@ enum err caredesk_demo(const struct caredesk_options *options) MUST_CHECK;
 enum err caredesk_load(const struct caredesk_options *options) MUST_CHECK;
 enum err caredesk_backup(const struct caredesk_options *options) MUST_CHECK;
 enum err caredesk_restore(const struct caredesk_options *options) MUST_CHECK;
+enum err caredesk_person_export(const struct caredesk_options *options) MUST_CHECK;
+enum err caredesk_person_erase(const struct caredesk_options *options) MUST_CHECK;
 enum err caredesk_rotate(const struct caredesk_options *options) MUST_CHECK;
 
 /* Who does what these commands do, for the audit. */
@@ -100,6 +103,11 @@ void data_close(struct data *data);
 
 /* The ledger, by its writer; ERR_BUSY with words for an operator. */
 enum err data_write_ledger(struct db **db) MUST_CHECK;
+
+/* The service's words and bad fields, where it has not done what it was asked, as our own. */
+struct jsonr;
+struct upload_answer;
+enum err service_problem(const struct upload_answer *answer, const struct jsonr *body) MUST_CHECK;
 
 /* Whether the file is sound and every sum is what its events give; ERR_CONFLICT, having said each
  * that is not, if only that is wrong. */

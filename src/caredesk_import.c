@@ -174,9 +174,8 @@ text_of(const struct jsonr *body, const char *name)
 	return text;
 }
 
-/* The service's words and bad fields become our own. */
-static enum err
-take_problem(const struct upload_answer *answer, const struct jsonr *body)
+enum err
+service_problem(const struct upload_answer *answer, const struct jsonr *body)
 {
 	struct jsonr item;
 
@@ -201,7 +200,7 @@ take_result(struct import *import, const struct upload_answer *answer)
 		jsonr_int(&body, "created", 0, INT64_MAX, &import->count);
 		err = err_pending();
 	} else {
-		err = take_problem(answer, &body);
+		err = service_problem(answer, &body);
 	}
 	jsonr_close(&body);
 	return err;

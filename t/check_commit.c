@@ -677,6 +677,41 @@ START_TEST(closing_does_not_wait_for_a_database_that_never_opened)
 }
 END_TEST
 
+static enum err
+empty_log(struct db *writer, void *arg)
+{
+	enum err returns = *(enum err *)arg;
+
+	if (db_in_transaction(writer))
+		return fail(ERR_INTERNAL, "in a transaction");
+	if (returns != OK)
+		return fail(returns, "words of one outside");
+	return db_empty_log(writer);
+}
+
+START_TEST(what_is_no_transaction_runs_between_two)
+{
+	static enum err fine = OK, bad = ERR_BUSY;
+	struct stat st;
+
+	begin();
+	ck_assert_int_eq(note_once(1), OK);
+	ck_assert_int_eq(stat(LEDGER_FILE "-wal", &st), 0);
+	ck_assert_int_gt(st.st_size, 0);
+	ck_assert_int_eq(commit_run_outside(commit, empty_log, &fine), OK);
+	ck_assert_int_eq(stat(LEDGER_FILE "-wal", &st), 0);
+	ck_assert_int_eq(st.st_size, 0);
+	ck_assert_int_eq(commit_run_outside(commit, empty_log, &bad), ERR_BUSY);
+	ck_assert_str_eq(err_words(), "words of one outside");
+	ck_assert_int_eq(commit_health(commit), OK);
+	ck_assert_int_eq(counts_now().failures, 0);
+	ck_assert_int_eq(note_once(2), OK);
+	look();
+	ck_assert_int_eq(data_ask("SELECT count(*) FROM notes"), 2);
+	end();
+}
+END_TEST
+
 START_TEST(a_database_that_is_not_ours_is_refused_at_once)
 {
 	begin_closed();
@@ -693,6 +728,7 @@ CHECK_MAIN(commit,
     { changes_share_commits_and_are_all_there, those_that_wait_are_one_transaction,
 	what_a_transaction_has_committed_is_measured,
 	a_change_that_takes_long_shares_its_transaction_with_nobody,
+	what_is_no_transaction_runs_between_two,
 	what_was_answered_is_there_although_the_process_dies, a_change_that_fails_is_undone_alone,
 	words_and_bad_fields_reach_who_asked_and_nobody_else,
 	a_failed_commit_fails_all_and_leaves_nothing,

@@ -188,6 +188,10 @@ static const struct {
 	{ "events/version", "SCAN origin", "one row" },
 	{ "events/epoch_renew", "SCAN origin", "one row" },
 	{ "events/recount_events", "SCAN events USING COVERING INDEX", "counts them all" },
+	{ "accounts/answers_of_account", "SCAN answers", "seldom: a person asks for their data" },
+	{ "accounts/answers_erase", "SCAN answers", "likewise, to be forgotten" },
+	{ "accounts/erasures_list", "SCAN erasures", "all of them, for a restore" },
+	{ "accounts/erasures_finish", "SCAN erasures", "as few as there are persons erased" },
 	{ "stats/state_get", "SCAN state", "one row" },
 	{ "stats/state_add", "SCAN state", "one row" },
 	{ "stats/state_keep_from", "SCAN state", "one row" },
@@ -1240,6 +1244,133 @@ START_TEST(a_reader_is_borrowed_with_its_snapshot_and_deadline)
 }
 END_TEST
 
+/* --- Nothing left. */
+
+#define MARKS 4096
+#define STEPS 6000
+#define MARKED "replace(hex(zeroblob($2)), '00', '<m' || printf('%04d', $1) || '>')"
+
+/* How many marks "<m0123>" of those not in KEPT a file has. */
+static int
+marks_in(const char *file, const bool kept[MARKS])
+{
+	static char bytes[16 * 1024 * 1024];
+	bool seen[MARKS] = { false };
+	FILE *in = fopen(file, "rb");
+	size_t n = in == NULL ? 0 : fread(bytes, 1, sizeof(bytes), in);
+	int count = 0;
+
+	ck_assert_uint_lt(n, sizeof(bytes));
+	if (in != NULL)
+		(void)fclose(in);
+	for (char *at = bytes; (at = memmem(at, n - (size_t)(at - bytes), "<m", 2)) != NULL; at++) {
+		long mark = at + 7 <= bytes + n ? strtol(at + 2, NULL, 10) : 0;
+
+		if (mark <= 0 || mark >= MARKS || kept[mark] || seen[mark])
+			continue;
+		seen[mark] = true;
+		count++;
+	}
+	return count;
+}
+
+static void
+put_marked(const char *statement, int64_t mark, int64_t repeated)
+{
+	struct db_query q;
+
+	db_query(&q, db, data_sql(statement));
+	db_bind_int(&q, mark);
+	if (repeated > 0)
+		db_bind_int(&q, repeated);
+	ck_assert_int_eq(db_run(&q), OK);
+}
+
+/* Rows that come, grow, shrink and go, so that pages are split and merged. */
+static void
+live_and_die(bool kept[MARKS])
+{
+	int mark = 0;
+
+	memset(kept, 0, MARKS * sizeof(kept[0]));
+	ck_assert_int_eq(db_begin(db), OK);
+	for (int step = 0; step < STEPS; step++) {
+		int other = mark > 0 ? 1 + (int)drawn(mark) : 0;
+		int64_t kind = drawn(10);
+
+		if (step % 50 == 0) {
+			ck_assert_int_eq(db_commit(db), OK);
+			ck_assert_int_eq(db_begin(db), OK);
+		}
+		if (mark < MARKS - 1 && (kind < 5 || other == 0)) {
+			kept[++mark] = true;
+			put_marked("INSERT INTO things (id, a) VALUES ($1, " MARKED ")", mark,
+			    1 + drawn(300));
+		} else if (kind < 8) {
+			put_marked("UPDATE things SET a = " MARKED " WHERE id = $1", other,
+			    1 + drawn(300));
+		} else {
+			put_marked("DELETE FROM things WHERE id = $1", other, 0);
+			kept[other] = false;
+		}
+	}
+	ck_assert_int_eq(db_commit(db), OK);
+}
+
+START_TEST(nothing_deleted_is_in_the_files_once_they_are_written_anew_and_the_log_is_empty)
+{
+	static bool kept[MARKS];
+	static const bool nobody[MARKS];
+	struct stat st;
+	int64_t rows;
+
+	things_begin();
+	live_and_die(kept);
+	rows = data_ask("SELECT count(*) FROM things");
+	ck_assert_int_gt(marks_in(FILE_OF "-wal", kept), 100);
+	ck_assert_int_eq(db_empty_log(db), OK);
+	ck_assert_int_eq(stat(FILE_OF "-wal", &st), 0);
+	ck_assert_int_eq(st.st_size, 0);
+	/* What a page gave to its neighbour stays in its gap: why deleting is not enough. */
+	ck_assert_int_gt(marks_in(FILE_OF, kept), 0);
+	ck_assert_int_eq(db_rewrite(db), OK);
+	ck_assert_int_eq(db_empty_log(db), OK);
+	ck_assert_int_eq(marks_in(FILE_OF, kept), 0);
+	ck_assert_int_eq(marks_in(FILE_OF "-wal", kept), 0);
+	ck_assert_int_eq(marks_in(FILE_OF, nobody), (int)rows);
+	ck_assert_int_eq(data_ask("SELECT count(*) FROM things"), rows);
+	ck_assert_int_eq(db_verify(db), OK);
+	ck_assert_str_eq(data_rows("PRAGMA temp_store"), "2\n");
+	/* It goes on. */
+	ck_assert_int_eq(db_log_pages(db), 0);
+	data_run("INSERT INTO things (a) VALUES ('more')");
+	ck_assert_int_gt(db_log_pages(db), 0);
+	things_end();
+}
+END_TEST
+
+START_TEST(a_log_is_not_emptied_under_who_reads_an_older_state)
+{
+	struct db *reader;
+
+	things_begin();
+	data_run("INSERT INTO things (a) VALUES ('one')");
+	reader = reader_of(FILE_OF, &schema_1);
+	ck_assert_int_eq(db_begin(reader), OK);
+	ck_assert_int_eq(ask_in(reader, "SELECT count(*) FROM things"), 1);
+	data_run("DELETE FROM things");
+	ck_assert_int_eq(db_rewrite(db), OK);
+	ck_assert_int_eq(db_empty_log(db), ERR_BUSY);
+	ck_assert_str_eq(err_words(), "others read the database");
+	ck_assert_int_eq(ask_in(reader, "SELECT count(*) FROM things"), 1);
+	db_rollback(reader);
+	ck_assert_int_eq(db_empty_log(db), OK);
+	ck_assert_int_eq(ask_in(reader, "SELECT count(*) FROM things"), 0);
+	db_close(reader);
+	things_end();
+}
+END_TEST
+
 START_TEST(more_readers_than_are_kept_can_be_borrowed)
 {
 	struct db_readers *readers;
@@ -1295,5 +1426,7 @@ CHECK_MAIN(db_sqlite,
 	folders_above_need_not_be_walked, a_backup_is_one_state_while_others_write,
 	a_backup_that_cannot_be_written_is_an_error, verify_finds_damage_in_any_page,
 	a_reader_that_is_given_back_is_as_new, a_reader_is_borrowed_with_its_snapshot_and_deadline,
+	nothing_deleted_is_in_the_files_once_they_are_written_anew_and_the_log_is_empty,
+	a_log_is_not_emptied_under_who_reads_an_older_state,
 	more_readers_than_are_kept_can_be_borrowed,
 	readers_of_a_database_that_is_not_there_yet_are_refused_until_it_is })

@@ -375,6 +375,27 @@ scale_too_large(void)
 	jsonw_decimal(&w, NULL, 1, JSONW_SCALE_MAX + 1);
 }
 
+START_TEST(what_is_json_already_is_written_as_it_is)
+{
+	static char text[5000];
+
+	memset(text, ' ', sizeof(text));
+	text[0] = '[';
+	text[sizeof(text) - 1] = ']';
+	begin();
+	jsonw_array_begin(&w, NULL);
+	jsonw_json(&w, NULL, "{\"a\":\"\\u00e5\"}", 14);
+	jsonw_json(&w, NULL, "[]", 2);
+	jsonw_int(&w, NULL, 1);
+	jsonw_array_end(&w);
+	ck_written("[{\"a\":\"\\u00e5\"},[],1]");
+	begin();
+	jsonw_json(&w, NULL, text, sizeof(text));
+	ck_assert_int_eq(jsonw_close(&w), OK);
+	ck_assert_uint_eq(memory.used, sizeof(text));
+}
+END_TEST
+
 START_TEST(names_and_scopes_out_of_order_abort)
 {
 	static void (*const mistakes[])(void) = { member_without_name, scope_without_name,
@@ -393,4 +414,4 @@ CHECK_MAIN(jsonw,
 	an_output_of_any_size_arrives_whole, a_short_output_is_one_call_of_the_sink,
 	the_first_error_of_the_sink_is_latched, scopes_may_stay_open_after_an_error,
 	an_error_at_the_very_end_is_told, scopes_nest_to_the_limit_and_no_further,
-	names_and_scopes_out_of_order_abort })
+	what_is_json_already_is_written_as_it_is, names_and_scopes_out_of_order_abort })

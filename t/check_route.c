@@ -158,6 +158,7 @@ static const struct route routes[] = { { METHOD_GET, "/events", ROLES_ALL, echo,
 	{ METHOD_GET, "/events/{id}", ROLES_ALL, one, NULL },
 	{ METHOD_DELETE, "/events/{id}", ROLE_ADMIN, echo, NULL },
 	{ METHOD_PUT, "/events/{id}/{part}", ROLES_ALL, echo, NULL },
+	{ METHOD_POST, ROUTE_PRIVATE "only", ROLES_ANYONE, created, NULL }, /* in no list */
 	{ METHOD_POST, "/only-post", ROLES_ANYONE, created, NULL },
 	{ METHOD_GET, "/table", ROLES_ALL, csv, "application/json,text/csv" },
 	{ METHOD_GET, "/conflict", ROLES_ALL, conflict, NULL },

@@ -11,6 +11,8 @@
 const struct db_schema account_schema = { "accounts", APPLICATION_ID, sql_accounts_schema, false,
 	0 };
 
+const char *const account_names[ACCOUNT_FIELDS] = { "name", "email", "address" };
+
 void
 account_digest(const char *s, size_t n, unsigned char out[ACCOUNT_DIGEST_BYTES])
 {
@@ -151,6 +153,19 @@ account_delete(struct db *db, int64_t id)
 	db_query(&q, db, &sql_accounts_account_delete);
 	db_bind_int(&q, id);
 	return db_run(&q);
+}
+
+enum err
+account_keeps_image(void *db, const char *key, bool *kept)
+{
+	struct db_query q;
+	enum err err;
+
+	db_query(&q, db, &sql_accounts_image_find);
+	db_bind_text(&q, key, strlen(key));
+	err = db_next(&q, kept);
+	db_done(&q);
+	return err;
 }
 
 /* The columns of account_get and of every list. */

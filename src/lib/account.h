@@ -30,6 +30,8 @@ extern const struct db_schema account_schema;
 
 enum account_field { ACCOUNT_NAME, ACCOUNT_EMAIL, ACCOUNT_ADDRESS, ACCOUNT_FIELDS };
 
+extern const char *const account_names[ACCOUNT_FIELDS]; /* of the fields, in JSON */
+
 struct account_text {
 	const char *s;
 	size_t n;
@@ -59,6 +61,9 @@ enum err account_find(struct db *db, int64_t id, struct account *account) MUST_C
 enum err account_change(struct db *db, int64_t now_us, struct account *account) MUST_CHECK;
 
 enum err account_delete(struct db *db, int64_t id) MUST_CHECK;
+
+/* Whether the image KEY is somebody's, as blob_sweep() asks; DB is a struct db. */
+enum err account_keeps_image(void *db, const char *key, bool *kept) MUST_CHECK;
 
 /* Takes an account whose texts are lent until it returns; anything but OK ends the reading. */
 typedef enum err (*account_fn)(void *ctx, const struct account *account);

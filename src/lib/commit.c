@@ -1,5 +1,6 @@
 #include "lib/commit.h"
 
+#include <assert.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -19,7 +20,7 @@
 struct change {
 	commit_fn fn;
 	void *arg;
-	bool alone;
+	bool alone, outside; /* OUTSIDE: of any transaction, and so alone */
 	enum err err;
 	struct err_state said; /* set where ERR is not OK */
 	bool queued; /* under the lock of commit, as NEXT while it is */
@@ -107,6 +108,18 @@ measure(const struct commit *commit, const struct change *batch, int64_t start_u
 	metrics_observe(METRIC_COMMIT_US, database(commit), clock_monotonic_us() - start_us);
 }
 
+static void
+run_outside(struct db *db, struct change *change)
+{
+	enum err err;
+
+	err_clear();
+	if ((err = change->fn(db, change->arg)) != OK)
+		refuse(change, err);
+	err_clear();
+	assert(!db_in_transaction(db));
+}
+
 /* All of BATCH, committed or failed. */
 static enum err
 run_batch(const struct commit *commit, struct change *batch)
@@ -116,6 +129,10 @@ run_batch(const struct commit *commit, struct change *batch)
 	bool again, changed;
 	enum err err;
 
+	if (batch->outside) {
+		run_outside(db, batch);
+		return OK;
+	}
 	do {
 		begin = db_changes(db);
 		err = run_changes(db, batch, &again);
@@ -345,7 +362,7 @@ await(struct commit *commit, struct change *change)
 }
 
 static enum err
-run_change(struct commit *commit, commit_fn fn, void *arg, bool alone)
+run_change(struct commit *commit, commit_fn fn, void *arg, bool alone, bool outside)
 {
 	struct change change; /* not all of it need be cleared */
 	enum err err = ERR_BUSY;
@@ -353,6 +370,7 @@ run_change(struct commit *commit, commit_fn fn, void *arg, bool alone)
 	change.fn = fn;
 	change.arg = arg;
 	change.alone = alone;
+	change.outside = outside;
 	change.next = NULL;
 	change.queued = true;
 	change.done = false;
@@ -377,13 +395,19 @@ run_change(struct commit *commit, commit_fn fn, void *arg, bool alone)
 enum err
 commit_run(struct commit *commit, commit_fn fn, void *arg)
 {
-	return run_change(commit, fn, arg, false);
+	return run_change(commit, fn, arg, false, false);
 }
 
 enum err
 commit_run_alone(struct commit *commit, commit_fn fn, void *arg)
 {
-	return run_change(commit, fn, arg, true);
+	return run_change(commit, fn, arg, true, false);
+}
+
+enum err
+commit_run_outside(struct commit *commit, commit_fn fn, void *arg)
+{
+	return run_change(commit, fn, arg, true, true);
 }
 
 static enum err

@@ -46,6 +46,10 @@ enum err commit_run(struct commit *commit, commit_fn fn, void *arg) MUST_CHECK;
 /* For a change that takes long: in a transaction of its own. */
 enum err commit_run_alone(struct commit *commit, commit_fn fn, void *arg) MUST_CHECK;
 
+/* For what is no transaction, such as db_rewrite(): between two of them, with the writer's
+ * connection.  What FN begins there it must end. */
+enum err commit_run_outside(struct commit *commit, commit_fn fn, void *arg) MUST_CHECK;
+
 /* OK if the last transaction was; else tries one that changes nothing, and says how that went. */
 enum err commit_health(struct commit *commit) MUST_CHECK;
 

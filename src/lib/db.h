@@ -99,6 +99,17 @@ int64_t db_changes(const struct db *db);
 void db_checkpoint(struct db *db);
 int64_t db_log_pages(const struct db *db);
 
+/* Writes the whole file anew, the writer's, outside a transaction.  What is deleted is overwritten,
+ * but a row that a page gave to its neighbour before may have left its text in the gap: only this
+ * makes sure that nothing deleted is in the file.  It takes as long, and as much room, as the file
+ * is large; others read meanwhile. */
+enum err db_rewrite(struct db *db) MUST_CHECK;
+
+/* Moves all that was committed into the database file and leaves the log empty, so that it holds
+ * nothing of what was deleted either.  ERR_BUSY, which is not logged, while others read an older
+ * state. */
+enum err db_empty_log(struct db *db) MUST_CHECK;
+
 /* No query of this connection may take longer than until this instant (monotonic), or it ends with
  * ERR_BUSY; 0 is no bound. */
 void db_deadline(struct db *db, int64_t until_us);

@@ -552,6 +552,43 @@ db_checkpoint(struct db *db)
 	db->left_pages = db->log_pages;
 }
 
+enum err
+db_rewrite(struct db *db)
+{
+	char text[64];
+	int64_t store;
+	enum err err = ask_int(db, "PRAGMA temp_store", &store);
+
+	if (err != OK)
+		return err;
+	/* The copy is a database of its own for a while, and a large one is not to be in memory. */
+	(void)snprintf(text, sizeof(text), "PRAGMA temp_store = %d", (int)store);
+	(void)sqlite3_limit(db->handle, SQLITE_LIMIT_ATTACHED, 1);
+	if ((err = script(db, "PRAGMA temp_store = FILE", "rewrite")) == OK)
+		err = script(db, "VACUUM", "rewrite");
+	(void)sqlite3_limit(db->handle, SQLITE_LIMIT_ATTACHED, 0);
+	if (script(db, text, text) != OK && err == OK)
+		err = fail(ERR_INTERNAL, "a setting cannot be put back");
+	return err;
+}
+
+enum err
+db_empty_log(struct db *db)
+{
+	int code;
+
+	(void)sqlite3_busy_timeout(db->handle, RESTART_TIMEOUT_MS);
+	code =
+	    sqlite3_wal_checkpoint_v2(db->handle, "main", SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
+	(void)sqlite3_busy_timeout(db->handle, BUSY_TIMEOUT_MS);
+	if (code == SQLITE_BUSY)
+		return fail(ERR_BUSY, "others read the database");
+	if (code != SQLITE_OK)
+		return failed(db, code, "emptying the log");
+	db->log_pages = db->left_pages = 0;
+	return OK;
+}
+
 void
 db_deadline(struct db *db, int64_t until_us)
 {

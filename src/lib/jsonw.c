@@ -184,6 +184,15 @@ jsonw_string_n(struct jsonw *w, const char *name, const char *s, size_t n)
 }
 
 void
+jsonw_json(struct jsonw *w, const char *name, const char *json, size_t n)
+{
+	before_value(w, name);
+	flush(w);
+	if (w->err == OK && n > 0)
+		w->err = w->sink(w->ctx, json, n);
+}
+
+void
 jsonw_bool(struct jsonw *w, const char *name, bool value)
 {
 	before_value(w, name);

@@ -220,6 +220,8 @@ route_list(const struct route *routes)
 	for (; routes->path != NULL; routes++) {
 		const char *comma = "";
 
+		if (strncmp(routes->path, ROUTE_PRIVATE, strlen(ROUTE_PRIVATE)) == 0)
+			continue;
 		for (size_t i = 0; i < COUNT(method_names); i++)
 			if (routes->method == method_names[i].bit)
 				(void)printf("%s %s ", method_names[i].name, routes->path);

@@ -47,7 +47,11 @@ struct route {
 bool route_run(const struct route *routes, struct request *req, struct response *res,
     const struct request_source *source);
 
-/* One line a route on standard output: method, path, roles. */
+/* Paths that begin so are the operator's command's own: nginx has them on its private socket only,
+ * and they are no part of the contract. */
+#define ROUTE_PRIVATE "/private/"
+
+/* One line a route on standard output: method, path, roles; without the private ones. */
 void route_list(const struct route *routes);
 
 #endif

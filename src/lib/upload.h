@@ -23,8 +23,8 @@ struct upload {
 	const char *url; /* http only; its host is told to the server, and not looked for */
 	const char *socket; /* path of the Unix socket */
 	const char *type; /* Content-Type */
-	const char *key; /* Idempotency-Key */
-	int fd; /* read from where it stands */
+	const char *key; /* Idempotency-Key; "" for none */
+	int fd; /* read from where it stands; of no matter where it has no bytes */
 	int64_t bytes; /* how many of it; fewer are an error */
 	/* How many are sent, now and then; false ends the call.  Or NULL. */
 	bool (*told)(void *ctx, int64_t bytes);

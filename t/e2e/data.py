@@ -194,7 +194,7 @@ class Stopped(DataCase):
     def test_a_database_that_is_up_to_date_stays_so(self):
         before = contents(self.path())
         self.assertEqual(self.run_command("migrate").stdout,
-                         "db/accounts.db: version 2, up to date\n"
+                         "db/accounts.db: version 3, up to date\n"
                          "db/audios.db: version 1, up to date\n"
                          "db/events.db: version 1, up to date\n"
                          "db/stats.db: version 2, up to date\n")
@@ -204,7 +204,7 @@ class Stopped(DataCase):
         for name in os.listdir(self.path("db")):
             os.unlink(self.path(f"db/{name}"))
         self.assertEqual(self.run_command("migrate").stdout,
-                         "db/accounts.db: from version 0 to version 2\n"
+                         "db/accounts.db: from version 0 to version 3\n"
                          "db/audios.db: from version 0 to version 1\n"
                          "db/events.db: from version 0 to version 1\n"
                          "db/stats.db: from version 0 to version 2\n")
@@ -782,7 +782,7 @@ class Running(DataCase):
 
     def test_versions_are_told(self):
         self.assertEqual(self.run_command("migrate").stdout,
-                         "db/accounts.db: version 2, up to date; the service runs\n"
+                         "db/accounts.db: version 3, up to date; the service runs\n"
                          "db/audios.db: version 1, up to date; the service runs\n"
                          "db/events.db: version 1, up to date; the service runs\n"
                          "db/stats.db: version 2, up to date; the service runs\n")
