@@ -2,9 +2,10 @@
 //
 //	node browser.mjs ADDRESS CHROMIUM MODULES
 //
-// reads lines from standard input, each a visit and a device of the tables below, and answers each
-// with a line of JSON: what the visit found, and what went wrong on the way (foreign requests, errors
-// on the console, breaches of the page's policy), or that it failed.  A visit is a function of a page.
+// reads lines from standard input, each a visit and a device of the tables below and perhaps a file,
+// and answers each with a line of JSON: what the visit found, and what went wrong on the way (foreign
+// requests, errors on the console, breaches of the policy), or that it failed.  A visit is a function
+// of a page and that file.
 import process from 'node:process';
 import { createInterface } from 'node:readline';
 import { pathToFileURL } from 'node:url';
@@ -35,6 +36,23 @@ async function execute(page, id, fill = async () => {}) {
 	};
 }
 
+// The picture at LINK as the browser shows it by itself: its size, and each pixel's red by rows.
+async function look(context, link) {
+	const page = await context.newPage();
+	const answer = await page.goto(link);
+	const found = await page.evaluate(async () => {
+		const [image] = document.images;
+		await image.decode();
+		const { naturalWidth: width, naturalHeight: height } = image;
+		const canvas = new OffscreenCanvas(width, height).getContext('2d');
+		canvas.drawImage(image, 0, 0);
+		const { data } = canvas.getImageData(0, 0, width, height);
+		return { width, height, reds: [...data].filter((_, i) => i % 4 === 0),
+		    breaches: window.breaches };
+	});
+	return { status: answer.status(), ...found };
+}
+
 const visits = {
 	async ping(page) {
 		return { operations: await openDocs(page), ...await execute(page, 'ping') };
@@ -51,6 +69,21 @@ const visits = {
 		    block.locator('textarea.body-param__text').fill(
 		        JSON.stringify({ name: 'From a browser', amount_in_cents: 1 })));
 		return { coalesce, type };
+	},
+
+	// An account is made and gets FILE as its image, which is then opened by its link.
+	async upload(page, file) {
+		await openDocs(page);
+		const made = await execute(page, 'createAccount', (block) =>
+		    block.locator('textarea.body-param__text').fill(JSON.stringify(
+		        { name: 'b', email: `${Date.now()}@example.com`, address: 'c' })));
+		const uploaded = await execute(page, 'uploadImage', async (block) => {
+			await block.locator('tr[data-param-name=id] input')
+			    .fill(String(JSON.parse(made.body).id));
+			await block.locator('input[type=file]').setInputFiles(file);
+		});
+		const link = JSON.parse(uploaded.body).image_hosted_url;
+		return { made, uploaded, shown: await look(page.context(), link) };
 	},
 
 	// The last operation of each tag, one after the other: with more of them open, each takes longer.
@@ -106,14 +139,14 @@ async function watch(context, wrong) {
 	context.on('weberror', (error) => wrong.errors.push(String(error.error())));
 }
 
-async function make(browser, visit, device) {
+async function make(browser, visit, device, file) {
 	const wrong = { foreign: [], errors: [], breaches: [] };
 	const context = await browser.newContext(devices[device]);
 	try {
 		context.setDefaultTimeout(WITHIN_MS);
 		await watch(context, wrong);
 		const page = await context.newPage();
-		const found = await visits[visit](page);
+		const found = await visits[visit](page, file);
 		wrong.breaches = await page.evaluate(() => window.breaches);
 		return { ...found, ...wrong };
 	} catch (error) {

@@ -42,6 +42,16 @@ def jpeg(number=0):
         return file.read()
 
 
+def exif(orientation):
+    """A TIFF that says no more than that."""
+    return b"MM\0*" + struct.pack(">IHHHIHHI", 8, 1, 0x112, 3, 1, orientation, 0, 0)
+
+
+def jpeg_with(data, kind=0xe1, number=0):
+    """One of the corpus, with a further segment before all others."""
+    return jpeg(number)[:2] + struct.pack(">BBH", 0xff, kind, 2 + len(data)) + data + jpeg(number)[2:]
+
+
 def form(data, *, filename="a.png", kind="image/png", name="image", boundary="b0"):
     head = f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"; filename="{filename}"\r\n'
     head += f"Content-Type: {kind}\r\n\r\n"
