@@ -17,14 +17,13 @@ import time
 import harness
 from crash import UNKNOWN
 from harness import Broken, at_once, note, wait_for
-from images import ImagesCase, form, png
+from images import FORM, ImagesCase, form, png
 from ledger import Client, LedgerCase, everything, send
 
 ROUNDS = int(os.environ.get("CAREDESK_IMAGES_ROUNDS", 25))
 SEED = int(os.environ.get("CAREDESK_IMAGES_SEED", random.randrange(10**9)))
 CLIENTS = 4
 OWN = 3  # accounts that a client has, more or less
-FORM = "multipart/form-data; boundary=b0"
 PATIENCE = 3 * harness.LONG  # everything may be starting anew
 
 # A picture of an account: when it was first sent, and answered.
@@ -110,7 +109,7 @@ class Uploader:
         number = next(self.numbers)
         self.under_way, sent = (target, number), time.monotonic()
         answer = self.ask("POST", f"{target}/upload_image", 200, body=form(picture(number)),
-                          kind=FORM)
+                          kind=f"{FORM}=b0")
         self.under_way, upload = None, Upload(sent, time.monotonic(), number)
         if target == self.shared:
             uploads.append(upload)
