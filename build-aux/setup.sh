@@ -55,9 +55,44 @@ install_node_modules() {
 	install_npm_packages t
 }
 
+# The registry that npm is told to ask, by the environment or ~/.npmrc; where it is not told, only npm
+# knows one.
+npm_registry() {
+	local registry=${npm_config_registry:-${NPM_CONFIG_REGISTRY:-}}
+	[ -n "$registry" ] || registry=$(sed -n 's/^registry *= *//p' ~/.npmrc 2>/dev/null | tail -n 1)
+	printf '%s' "${registry%/}"
+}
+
+# fetch_npm_package FOLDER NAME FILE...: these files of the only package that is wanted of FOLDER/package-lock.json,
+# into FOLDER/node_modules, without npm; nothing is unpacked that has not the digest which stands there.
+fetch_npm_package() {
+	local folder=$1 name=$2 registry entry version digest dir status=0
+	shift 2
+	registry=$(npm_registry)
+	[ -n "$registry" ] || return 1
+	entry=$(sed -n "\\|\"node_modules/$name\": {|,/}/p" "$folder/package-lock.json")
+	version=$(sed -n 's/.*"version": "\(.*\)".*/\1/p' <<< "$entry")
+	digest=$(sed -n 's/.*"integrity": "sha512-\(.*\)".*/\1/p' <<< "$entry" | base64 -d |
+	    od -An -v -tx1 | tr -d ' \n')
+	command -v curl >/dev/null || install_packages curl || return 1
+	say "fetching $name"
+	dir=$(mktemp -d)
+	curl -fsSL --connect-timeout 20 --max-time 120 -o "$dir/tgz" "$registry/$name/-/$name-$version.tgz" >&2 &&
+	    sha512sum --quiet -c <<< "$digest  $dir/tgz" >&2 &&
+	    mkdir -p "$dir/package" "$folder/node_modules" &&
+	    tar -xzf "$dir/tgz" -C "$dir" --no-same-owner "${@/#/package/}" >&2 &&
+	    rm -rf "$folder/node_modules/$name" && mv "$dir/package" "$folder/node_modules/$name" &&
+	    cp "$folder/package-lock.json" "$folder/node_modules/.lock" || status=1
+	rm -r "$dir"
+	return "$status"
+}
+
 # What the page at /docs is made of.  A service without that page is better than none.
 install_swagger_ui() {
-	install_npm_packages web --fetch-retries=0 --fetch-timeout=20000 ||
+	cmp -s web/package-lock.json web/node_modules/.lock ||
+	    fetch_npm_package web swagger-ui-dist LICENSE NOTICE favicon-16x16.png favicon-32x32.png \
+	    swagger-ui-bundle.js swagger-ui-bundle.js.LICENSE.txt swagger-ui.css ||
+	    install_npm_packages web --fetch-retries=0 --fetch-timeout=20000 ||
 	    say "Swagger UI is not here: all works but /docs, until the next start that reaches npm's registry"
 }
 

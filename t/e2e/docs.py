@@ -1,8 +1,16 @@
 """The page at /docs and its files, as nginx serves them; t/e2e/browser.py opens it."""
+import base64
+import contextlib
+import hashlib
+import http.server
+import io
 import json
 import os
 import re
 import shutil
+import subprocess
+import tarfile
+import threading
 import unittest
 
 import harness
@@ -129,6 +137,107 @@ class Starts(Case):
             self.assertEqual(len(service.events("docs_missing")), 1)
 
         self.run_once(look)
+
+
+class SetUp(Case):
+    """build-aux/setup.sh, from a registry of our own and with an npm that reaches none."""
+    start = False
+    FILES = ("LICENSE", "NOTICE", "favicon-16x16.png", "favicon-32x32.png", "swagger-ui-bundle.js",
+             "swagger-ui-bundle.js.LICENSE.txt", "swagger-ui.css")
+
+    def archive(self, names):
+        packed = io.BytesIO()
+        with tarfile.open(fileobj=packed, mode="w:gz") as archive:
+            for name in names:
+                entry = tarfile.TarInfo(f"package/{name}")
+                entry.size = len(name)
+                archive.addfile(entry, io.BytesIO(name.encode()))
+        return packed.getvalue()
+
+    @contextlib.contextmanager
+    def registry(self, data):
+        """Its address, and what it was asked for; DATA is all it has."""
+        asked = []
+
+        class Answer(http.server.BaseHTTPRequestHandler):
+            def do_GET(self):
+                asked.append(self.path)
+                self.send_response(200)
+                self.end_headers()
+                self.wfile.write(data)
+
+            def log_message(self, *_):
+                pass
+
+        with http.server.HTTPServer(("127.0.0.1", harness.free_port()), Answer) as server:
+            threading.Thread(target=server.serve_forever, daemon=True).start()
+            yield f"http://127.0.0.1:{server.server_port}/npm", asked
+            server.shutdown()
+
+    def tree(self, data):
+        """A folder that pins DATA, and where npm and node always fail."""
+        top = harness.folder()
+        self.addCleanup(shutil.rmtree, top)
+        os.mkdir(f"{top}/web")
+        digest = base64.b64encode(hashlib.sha512(data).digest()).decode()
+        with open(f"{top}/web/package-lock.json", "w", encoding="utf-8") as file:
+            json.dump({"packages": {
+                "node_modules/other": {"version": "1", "integrity": "sha512-AA=="},
+                "node_modules/swagger-ui-dist": {"version": "1.2.3",
+                                                 "integrity": f"sha512-{digest}"}}},
+                      file, indent="\t")
+        for name in ("npm", "node"):
+            with open(f"{top}/{name}", "w", encoding="utf-8") as file:
+                file.write("#!/bin/sh\necho npm was asked >&2\nexit 1\n")
+            os.chmod(f"{top}/{name}", 0o755)
+        return top
+
+    def install(self, top, **environment):
+        """What it said."""
+        kept = {name: text for name, text in os.environ.items()
+                if name.lower() != "npm_config_registry"}
+        done = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c",
+             f". '{os.path.abspath(harness.SOURCE)}/build-aux/setup.sh'; install_swagger_ui"],
+            cwd=top, capture_output=True, text=True, timeout=harness.LONG, check=True,
+            env={**kept, "PATH": f"{top}:{os.environ['PATH']}", "HOME": top, **environment})
+        return done.stderr
+
+    def installed(self, top):
+        folder = f"{top}/web/node_modules/swagger-ui-dist"
+        return sorted(os.listdir(folder)) if os.path.exists(folder) else None
+
+    def test_swagger_ui_comes_without_npm_from_the_registry_that_is_configured(self):
+        data = self.archive([*self.FILES, "index.html", "swagger-ui-bundle.js.map"])
+        for place in ("npm_config_registry", "NPM_CONFIG_REGISTRY", ".npmrc"):
+            top, environment = self.tree(data), {}
+            with self.subTest(place), self.registry(data) as (address, asked):
+                if place == ".npmrc":
+                    with open(f"{top}/.npmrc", "w", encoding="utf-8") as file:
+                        file.write(f"fund=false\nregistry = {address}/\n")
+                else:
+                    environment = {place: address}
+                self.assertEqual(self.install(top, **environment), "fetching swagger-ui-dist\n")
+                self.assertEqual(asked, ["/npm/swagger-ui-dist/-/swagger-ui-dist-1.2.3.tgz"])
+                self.assertEqual(self.installed(top), sorted(self.FILES))
+                self.assertEqual(self.install(top, **environment), "", "once is enough")
+
+    def test_nothing_is_unpacked_of_what_is_not_pinned(self):
+        data = self.archive(self.FILES)
+        for other in (data[:-1], data + b"x", b"", self.archive(self.FILES[:3])):
+            top = self.tree(data)
+            with self.subTest(length=len(other)), self.registry(other) as (address, _):
+                said = self.install(top, npm_config_registry=address)
+                self.assertIn("npm was asked", said)
+                self.assertIn("Swagger UI is not here", said)
+                self.assertIsNone(self.installed(top))
+                self.assertFalse(os.path.exists(f"{top}/web/node_modules"))
+
+    def test_npm_is_asked_where_no_registry_is_configured(self):
+        top = self.tree(b"")
+        said = self.install(top)
+        self.assertNotIn("fetching", said)
+        self.assertIn("npm was asked", said)
 
 
 if __name__ == "__main__":
