@@ -1263,8 +1263,8 @@ marks_in(const char *file, const bool kept[MARKS])
 	ck_assert_uint_lt(n, sizeof(bytes));
 	if (in != NULL)
 		(void)fclose(in);
-	for (char *at = bytes; (at = memmem(at, n - (size_t)(at - bytes), "<m", 2)) != NULL; at++) {
-		long mark = at + 7 <= bytes + n ? strtol(at + 2, NULL, 10) : 0;
+	for (const char *at = bytes; at + 7 <= bytes + n; at++) {
+		long mark = at[0] == '<' && at[1] == 'm' ? strtol(at + 2, NULL, 10) : 0;
 
 		if (mark <= 0 || mark >= MARKS || kept[mark] || seen[mark])
 			continue;

@@ -144,6 +144,29 @@ START_TEST(the_rows_the_image_and_the_answers_of_one_go_and_of_nobody_else)
 }
 END_TEST
 
+/* What a page has in its gaps cannot be seen, but free pages can: a file written anew has none. */
+START_TEST(the_database_is_written_anew)
+{
+	static char name[4000];
+	struct person_erased erased;
+
+	memset(name, 'x', sizeof(name) - 1);
+	begin();
+	for (int i = 0; i < 50; i++) {
+		(void)snprintf(name, 8, "%06d", i);
+		name[6] = 'x';
+		(void)add(name, "");
+	}
+	data_run("DELETE FROM accounts WHERE id > 1");
+	ck_assert_int_gt(data_ask("PRAGMA freelist_count"), 0);
+	hand_over();
+	ck_assert_int_eq(person_erase(commit, blobs, 1, &erased), OK);
+	take_back();
+	ck_assert_int_eq(data_ask("PRAGMA freelist_count"), 0);
+	end();
+}
+END_TEST
+
 START_TEST(who_is_not_there_is_not_found)
 {
 	struct person_erased erased;
@@ -260,7 +283,7 @@ START_TEST(the_answers_that_show_a_person_are_given_in_order)
 END_TEST
 
 CHECK_MAIN(person,
-    { the_rows_the_image_and_the_answers_of_one_go_and_of_nobody_else,
+    { the_rows_the_image_and_the_answers_of_one_go_and_of_nobody_else, the_database_is_written_anew,
 	who_is_not_there_is_not_found, what_was_begun_is_completed,
 	whoever_was_erased_is_erased_again_from_an_older_backup,
 	the_answers_that_show_a_person_are_given_in_order })
