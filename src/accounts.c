@@ -504,7 +504,7 @@ accounts_open(const struct conf *conf)
 	accounts.base_url = conf->public_url;
 	accounts.link_s = conf->images.link_s;
 	if ((err = link_secret_read(&accounts.secret)) != OK ||
-	    (err = blob_open(ACCOUNTS_BLOBS, &accounts.blobs)) != OK ||
+	    (err = blob_open(ACCOUNT_BLOBS, &accounts.blobs)) != OK ||
 	    (err = db_readers_open(ACCOUNT_FILE, &account_schema, &accounts.readers)) != OK ||
 	    (err = commit_open(ACCOUNT_FILE, &account_schema, &accounts.commit)) != OK)
 		return err;

@@ -19,8 +19,6 @@
 #include "lib/request.h"
 #include "lib/response.h"
 
-#define ACCOUNTS_BLOBS "blobs"
-
 /* What the whole program shares. */
 struct accounts {
 	struct commit *commit;

@@ -4,11 +4,14 @@
  *	caredesk.c           the table of subcommands and options
  *	caredesk_render.c    files made out of the configuration
  *	caredesk_run.c       starts and watches it all
- *	caredesk_data.c      the data folder; migrate, recount
+ *	caredesk_data.c      the data folder and its data sets; migrate, recount
+ *	caredesk_files.c     files and folders, copied whole
  *	caredesk_docs.c      the page at /docs
  *	caredesk_import.c    events out of a file
  *	caredesk_demo.c      events out of nothing
- *	caredesk_backup.c    backup, restore
+ *	caredesk_backup.c    backup
+ *	caredesk_restore.c   restore
+ *	caredesk_fsck.c      whether all data are sound, and agree
  *	caredesk_person.c    all that is stored of a person, given out or erased
  *	caredesk_load.c      requests to the service, and what it counted
  *	caredesk_rotate.c    another name for the access log; old ones removed
@@ -21,13 +24,18 @@
 #include <stdint.h>
 #include <stdio.h>
 
+#include "lib/blob.h"
 #include "lib/conf.h"
+#include "lib/counts.h"
 #include "lib/db.h"
 #include "lib/err.h"
+#include "lib/user.h"
 
 #define DEMO_EVENTS_MAX 100000000
 #define DEMO_CAREGIVERS_MAX 1000000
 #define LOG_MIB_MAX (1024 * 1024)
+
+struct progress;
 
 /* What a subcommand is given. */
 struct caredesk_options {
@@ -68,6 +76,7 @@ enum err caredesk_run(const struct conf_options *options) MUST_CHECK;
 
 enum err caredesk_migrate(const struct caredesk_options *options) MUST_CHECK;
 enum err caredesk_recount(const struct caredesk_options *options) MUST_CHECK;
+enum err caredesk_fsck(const struct caredesk_options *options) MUST_CHECK;
 enum err caredesk_import(const struct caredesk_options *options) MUST_CHECK;
 enum err caredesk_demo(const struct caredesk_options *options) MUST_CHECK;
 enum err caredesk_load(const struct caredesk_options *options) MUST_CHECK;
@@ -109,9 +118,69 @@ struct jsonr;
 struct upload_answer;
 enum err service_problem(const struct upload_answer *answer, const struct jsonr *body) MUST_CHECK;
 
-/* Whether the file is sound and every sum is what its events give; ERR_CONFLICT, having said each
- * that is not, if only that is wrong. */
-enum err data_check(struct db *db) MUST_CHECK;
+/* A data set is a database of its own, which one program writes; its name is its schema's. */
+struct data_set {
+	const char *file; /* in the data folder */
+	const char *base; /* in a backup */
+	const struct db_schema *schema;
+	const struct db_sql *epoch_renew; /* makes it another database than its copies; or NULL */
+};
+
+#define DATA_SETS 4
+extern const struct data_set data_sets[DATA_SETS];
+
+/* That of accounts is with the store of their images. */
+bool data_set_has_blobs(const struct data_set *set);
+
+/* Whether the whole file is sound, which is said on standard error. */
+enum err data_verify(struct db *db, const struct data_set *set) MUST_CHECK;
+
+/* Whether every sum is what its events give; ERR_CONFLICT, having said each that is not. */
+enum err data_recount(struct db *db) MUST_CHECK;
+
+/* As data_verify(), and data_recount() for events: what a copy must be to be relied on. */
+enum err data_check(struct db *db, const struct data_set *set) MUST_CHECK;
+
+/* Whether what was counted agrees; ERR_CONFLICT with words if not. */
+enum err data_total(struct db *db, struct counts_totals *totals) MUST_CHECK;
+
+/* At most so many differences are told, each a line. */
+#define DATA_TOLD_MAX 100
+
+/* "and 50 more", if COUNT is above that. */
+void data_tell_rest(int64_t count);
+
+/* Whether the image is there, not empty, and begins as its suffix says: ERR_NOT_FOUND, ERR_CONFLICT
+ * with words that go behind its key. */
+enum err data_image_check(struct blob *store, const char *key) MUST_CHECK;
+
+/* --- A backup is a folder: DIR/SET.db of each data set that it has, and DIR/blobs/KEY of each
+ * image that its accounts name.  As long as it also has DIR/.incomplete, it is none. */
+
+#define BACKUP_BLOBS "blobs"
+#define BACKUP_INCOMPLETE ".incomplete"
+
+/* --- Files and folders, copied whole.  OWNER is whom root gives what is made, or NULL. */
+
+#define FILES_PATH_SIZE (4096 + 256)
+
+enum err path_sync(const char *path) MUST_CHECK;
+
+/* Makes the file TO, of all bytes of FROM, on disk; *BYTES is how many. */
+enum err file_copy(int from, const char *to, const struct user *owner, struct progress *progress,
+    int64_t *bytes) MUST_CHECK;
+
+/* Makes it, for its caller alone, if it is not there. */
+enum err folder_make(const char *path) MUST_CHECK;
+enum err folder_give(const char *path, const struct user *owner) MUST_CHECK;
+
+/* With all that is in it, and without following links. */
+void folder_remove(const char *path);
+
+/* The blob KEY into the folder TO; blobs_settle() ends it for all: what is in TO is on disk. */
+enum err blobs_copy(struct blob *from, const char *key, const char *to, const struct user *owner,
+    int64_t *bytes) MUST_CHECK;
+enum err blobs_settle(const char *to, const struct user *owner) MUST_CHECK;
 
 /* --- How far a command is, on standard error: a line that is rewritten on a terminal, else one
  * every few seconds. */

@@ -1,6 +1,10 @@
 /*
- * caredesk backup and restore.  A backup is one file, DIR/events.db, in which all is as it was at
- * one instant; it bears that name only once it is verified and on disk.
+ * caredesk backup: all data sets, and the images that accounts name, as they all were at one
+ * instant.
+ *
+ * No image is removed from before that instant until all are copied (blob_pin()), so each that the
+ * snapshot of accounts names is there.  All is made in DIR/.incomplete, and has its name only once
+ * it is verified and on disk; while there is that folder, what is in DIR is no backup.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -9,66 +13,62 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
-#include <sys/sendfile.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "caredesk.h"
+#include "lib/account.h"
 #include "lib/clock.h"
-#include "lib/ledger.h"
-#include "lib/user.h"
-#include "sql.h"
 
-#define BACKUP_NAME "events.db"
-#define COPY_BYTES (1024 * 1024)
 #define PATH_ROOM (PATH_MAX + 64)
-#define INCOMPLETE ".incomplete"
-#define RESTORED LEDGER_FILE ".restored"
-#define KEPT LEDGER_FILE ".before-restore-"
-
-/* What lies beside a database: its log, the log's index, a journal, the writer's lock. */
-static const char *const companions[] = { "-wal", "-shm", "-journal", ".lock" };
-
-#define COMPANIONS (sizeof(companions) / sizeof(companions[0]))
-
-static void
-remove_database(const char *path)
-{
-	char name[PATH_ROOM];
-
-	(void)unlink(path);
-	for (size_t i = 0; i < COMPANIONS; i++) {
-		(void)snprintf(name, sizeof(name), "%s%s", path, companions[i]);
-		(void)unlink(name);
-	}
-}
-
-static enum err
-sync_path(const char *path)
-{
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
-	bool done = fd >= 0 && fsync(fd) == 0;
-	enum err err = done ? OK : fail(ERR_BUSY, "%s: %m", path);
-
-	if (fd >= 0)
-		(void)close(fd);
-	return err;
-}
-
-/* --- backup. */
+#define ONE_INSTANT_WITHIN_US (60 * CLOCK_SECOND_US)
 
 struct target {
 	char folder[PATH_MAX];
-	char path[PATH_ROOM], incomplete[PATH_ROOM];
+	char incomplete[PATH_ROOM];
 	int lock_fd; /* the folder's: two backups into one are not made at once */
 	bool is_new; /* it was made for this */
+	bool is_naming; /* part of it may have its name */
 };
+
+struct backup {
+	struct target *target;
+	const struct data_set *sets[DATA_SETS];
+	struct db *readers[DATA_SETS]; /* NULL once it is copied */
+	size_t count;
+	struct blob *blobs; /* NULL where the service has never made them */
+	int64_t images, image_bytes;
+};
+
+/* --- Where it goes. */
+
+static const char *
+name_in(const char *folder, const char *base, char path[FILES_PATH_SIZE])
+{
+	(void)snprintf(path, FILES_PATH_SIZE, "%s/%s", folder, base);
+	return path;
+}
+
+static enum err
+check_free(const struct target *target)
+{
+	const char *names[DATA_SETS + 1] = { BACKUP_BLOBS };
+	bool was_ended = access(target->incomplete, F_OK) == 0;
+	char path[FILES_PATH_SIZE];
+	struct stat st;
+
+	for (size_t i = 0; i < DATA_SETS; i++)
+		names[i + 1] = data_sets[i].base;
+	for (size_t i = 0; i <= DATA_SETS; i++)
+		if (lstat(name_in(target->folder, names[i], path), &st) == 0)
+			return fail(ERR_CONFLICT, "%s: is there already%s, and is not written over",
+			    path, was_ended ? ", of a backup that was ended in the middle" : "");
+	return OK;
+}
 
 static enum err
 open_target(const char *name, struct target *target)
 {
-	struct stat st;
-
 	target->lock_fd = -1;
 	target->is_new = mkdir(name, 0700) == 0;
 	if (!target->is_new && errno != EEXIST)
@@ -78,66 +78,9 @@ open_target(const char *name, struct target *target)
 		return fail(ERR_INPUT, "%s: %m", name);
 	if (flock(target->lock_fd, LOCK_EX | LOCK_NB) != 0)
 		return fail(ERR_BUSY, "%s: another backup is being made there", name);
-	(void)snprintf(target->path, sizeof(target->path), "%s/" BACKUP_NAME, target->folder);
-	(void)snprintf(target->incomplete, sizeof(target->incomplete), "%s/" BACKUP_NAME INCOMPLETE,
+	(void)snprintf(target->incomplete, sizeof(target->incomplete), "%s/" BACKUP_INCOMPLETE,
 	    target->folder);
-	if (lstat(target->path, &st) == 0)
-		return fail(
-		    ERR_CONFLICT, "%s: is there already, and is not written over", target->path);
-	remove_database(target->incomplete); /* of one that was killed */
 	return OK;
-}
-
-static void
-tell_share(void *progress, int share)
-{
-	progress_told(progress, share);
-}
-
-static enum err
-copy_ledger(const struct target *target)
-{
-	struct progress progress;
-	struct db *db;
-	enum err err = db_open(LEDGER_FILE, DB_READ, &ledger_schema, &db);
-
-	if (err != OK)
-		return err;
-	progress_begin(&progress, "copying", NULL, 1000);
-	err = db_backup(db, target->incomplete, tell_share, &progress);
-	progress_end(&progress);
-	db_close(db);
-	return err;
-}
-
-/* What was written is read back before anybody relies on it. */
-static enum err
-verify_copy(const struct target *target)
-{
-	struct db *db;
-	enum err err = db_open(target->incomplete, DB_READ, &ledger_schema, &db);
-
-	if (err == OK)
-		err = data_check(db);
-	db_close(db);
-	return err == OK ? OK : fail(err, "the copy is not good: %s", err_words());
-}
-
-static enum err
-backup(const struct target *target)
-{
-	struct stat st;
-	enum err err;
-
-	if ((err = copy_ledger(target)) != OK || (err = verify_copy(target)) != OK ||
-	    (err = sync_path(target->incomplete)) != OK)
-		return err;
-	if (stat(target->incomplete, &st) != 0 || rename(target->incomplete, target->path) != 0)
-		return fail(ERR_BUSY, "%s: %m", target->path);
-	if ((err = sync_path(target->folder)) == OK)
-		(void)printf(
-		    "%s: %" PRId64 " bytes, verified\n", target->path, (int64_t)st.st_size);
-	return err;
 }
 
 /* A backup beside what it is to outlive is none. */
@@ -160,6 +103,273 @@ check_outside(const struct target *target)
 	return OK;
 }
 
+/* --- One instant. */
+
+/* Those that are there: a new program's set is not until the service has started. */
+static enum err
+open_sets(struct backup *b)
+{
+	enum err err = OK;
+
+	for (size_t i = 0; i < DATA_SETS && err == OK; i++) {
+		const struct data_set *set = &data_sets[i];
+
+		if (access(set->file, F_OK) != 0 && errno == ENOENT) {
+			(void)printf("%s: is left out: it is not there yet\n", set->base);
+			continue;
+		}
+		b->sets[b->count] = set;
+		if ((err = db_open(set->file, DB_READ, set->schema, &b->readers[b->count])) != OK)
+			err = fail(err, "%s: %s", set->base, err_words());
+		b->count++;
+	}
+	if (err == OK && b->count == 0)
+		return fail(ERR_INPUT, "there is no database: start caredesk run once");
+	return err;
+}
+
+static enum err
+open_all(struct backup *b)
+{
+	enum err err = OK;
+
+	if (access(ACCOUNT_BLOBS, F_OK) == 0 &&
+	    ((err = blob_open(ACCOUNT_BLOBS, &b->blobs)) != OK || (err = blob_pin(b->blobs)) != OK))
+		return err;
+	if ((err = open_sets(b)) != OK)
+		return err;
+	err = db_begin_all(b->readers, b->count, clock_monotonic_us() + ONE_INSTANT_WITHIN_US);
+	return err == OK ? OK : fail(err, "no one instant of all: %s", err_words());
+}
+
+/* --- Copies. */
+
+static void
+tell_share(void *progress, int share)
+{
+	progress_told(progress, share);
+}
+
+/* And ends its snapshot, which keeps its log from beginning anew. */
+static enum err
+copy_set(struct backup *b, size_t i)
+{
+	struct progress progress;
+	char path[FILES_PATH_SIZE], what[64];
+	enum err err;
+
+	(void)snprintf(what, sizeof(what), "copying %s", b->sets[i]->base);
+	progress_begin(&progress, what, NULL, 1000);
+	err = db_backup(b->readers[i], name_in(b->target->incomplete, b->sets[i]->base, path),
+	    tell_share, &progress);
+	progress_end(&progress);
+	db_close(b->readers[i]);
+	b->readers[i] = NULL;
+	if (err == OK)
+		err = path_sync(path);
+	return err == OK ? OK : fail(err, "%s: %s", b->sets[i]->base, err_words());
+}
+
+struct image_copy {
+	struct backup *b;
+	struct progress progress;
+	char to[FILES_PATH_SIZE];
+};
+
+static enum err
+count_image(void *ctx, int64_t id, const char *key)
+{
+	struct backup *b = ctx;
+
+	(void)id;
+	(void)key;
+	b->images++;
+	return OK;
+}
+
+static enum err
+copy_image(void *ctx, int64_t id, const char *key)
+{
+	struct image_copy *copy = ctx;
+	int64_t bytes = 0, *done = &copy->b->images;
+	enum err err = copy->b->blobs == NULL
+	    ? fail(ERR_NOT_FOUND, "there is no folder " ACCOUNT_BLOBS)
+	    : blobs_copy(copy->b->blobs, key, copy->to, NULL, &bytes);
+
+	if (err != OK)
+		return fail(
+		    ERR_CONFLICT, "the image %s of account %" PRId64 ": %s", key, id, err_words());
+	copy->b->image_bytes += bytes;
+	progress_told(&copy->progress, ++*done);
+	return OK;
+}
+
+/* Those that the copy of accounts, DB, names. */
+static enum err
+copy_images(struct backup *b, struct db *db)
+{
+	struct image_copy copy = { .b = b };
+	enum err err;
+
+	if ((err = account_images(db, count_image, b)) != OK ||
+	    (err = folder_make(name_in(b->target->incomplete, BACKUP_BLOBS, copy.to))) != OK)
+		return err;
+	progress_begin(&copy.progress, "copying images", "images", b->images);
+	b->images = 0;
+	err = account_images(db, copy_image, &copy);
+	progress_end(&copy.progress);
+	return err == OK ? blobs_settle(copy.to, NULL) : err;
+}
+
+static enum err
+copy_all(struct backup *b)
+{
+	char path[FILES_PATH_SIZE];
+	struct db *db;
+	enum err err = OK;
+
+	for (size_t i = 0; i < b->count && err == OK; i++)
+		err = copy_set(b, i);
+	for (size_t i = 0; i < b->count && err == OK; i++) {
+		if (!data_set_has_blobs(b->sets[i]))
+			continue;
+		(void)name_in(b->target->incomplete, b->sets[i]->base, path);
+		if ((err = db_open(path, DB_READ, b->sets[i]->schema, &db)) == OK)
+			err = copy_images(b, db);
+		db_close(db);
+	}
+	if (err == OK && b->blobs != NULL)
+		blob_unpin(b->blobs);
+	return err;
+}
+
+/* --- What was written is read back before anybody relies on it. */
+
+static enum err
+verify_image(void *ctx, int64_t id, const char *key)
+{
+	enum err err = data_image_check(ctx, key);
+
+	return err == OK
+	    ? OK
+	    : fail(ERR_CONFLICT, "the image %s of account %" PRId64 " %s", key, id, err_words());
+}
+
+static enum err
+verify_images(const struct backup *b, struct db *db)
+{
+	char path[FILES_PATH_SIZE];
+	struct blob *blobs;
+	enum err err = blob_open(name_in(b->target->incomplete, BACKUP_BLOBS, path), &blobs);
+
+	if (err == OK)
+		err = account_images(db, verify_image, blobs);
+	blob_close(blobs);
+	return err;
+}
+
+static enum err
+verify_all(const struct backup *b)
+{
+	char path[FILES_PATH_SIZE];
+	struct db *db;
+	enum err err = OK;
+
+	for (size_t i = 0; i < b->count && err == OK; i++) {
+		const struct data_set *set = b->sets[i];
+
+		(void)name_in(b->target->incomplete, set->base, path);
+		if ((err = db_open(path, DB_READ, set->schema, &db)) == OK &&
+		    (err = data_check(db, set)) == OK && data_set_has_blobs(set))
+			err = verify_images(b, db);
+		db_close(db);
+		if (err != OK)
+			err = fail(err, "%s: the copy is not good: %s", set->base, err_words());
+	}
+	return err;
+}
+
+/* --- Names. */
+
+static enum err
+name_one(struct target *target, const char *base)
+{
+	char from[FILES_PATH_SIZE], to[FILES_PATH_SIZE];
+
+	target->is_naming = true;
+	if (rename(name_in(target->incomplete, base, from), name_in(target->folder, base, to)) == 0)
+		return OK;
+	return fail(ERR_BUSY, "%s: %m", to);
+}
+
+/* All have theirs on disk before what says that not all have is removed. */
+static enum err
+name_all(const struct backup *b)
+{
+	struct target *target = b->target;
+	bool has_blobs = false;
+	enum err err = path_sync(target->incomplete);
+
+	for (size_t i = 0; i < b->count && err == OK; i++) {
+		has_blobs |= data_set_has_blobs(b->sets[i]);
+		err = name_one(target, b->sets[i]->base);
+	}
+	if (err == OK && has_blobs)
+		err = name_one(target, BACKUP_BLOBS);
+	if (err == OK && (err = path_sync(target->folder)) == OK && rmdir(target->incomplete) != 0)
+		err = fail(ERR_BUSY, "%s: %m", target->incomplete);
+	return err == OK ? path_sync(target->folder) : err;
+}
+
+static void
+tell(const struct backup *b)
+{
+	char path[FILES_PATH_SIZE];
+	struct stat st;
+
+	for (size_t i = 0; i < b->count; i++) {
+		if (stat(name_in(b->target->folder, b->sets[i]->base, path), &st) == 0)
+			(void)printf(
+			    "%s: %" PRId64 " bytes, verified\n", path, (int64_t)st.st_size);
+		if (data_set_has_blobs(b->sets[i]))
+			(void)printf("%s: %" PRId64 " images, %" PRId64 " bytes, verified\n",
+			    name_in(b->target->folder, BACKUP_BLOBS, path), b->images,
+			    b->image_bytes);
+	}
+}
+
+/* --- The command. */
+
+static enum err
+make_backup(struct backup *b)
+{
+	enum err err;
+
+	folder_remove(b->target->incomplete); /* of one that was killed */
+	if ((err = folder_make(b->target->incomplete)) != OK || (err = open_all(b)) != OK ||
+	    (err = copy_all(b)) != OK || (err = verify_all(b)) != OK || (err = name_all(b)) != OK)
+		return err;
+	tell(b);
+	return OK;
+}
+
+static enum err
+backup(struct target *target)
+{
+	struct backup b = { .target = target };
+	enum err err = check_free(target);
+
+	if (err != OK)
+		return err;
+	err = make_backup(&b);
+	for (size_t i = 0; i < b.count; i++)
+		db_close(b.readers[i]);
+	blob_close(b.blobs);
+	if (err != OK && !target->is_naming)
+		folder_remove(target->incomplete);
+	return err;
+}
+
 /* Stays who it is: the folder is the caller's, and so is what is put there. */
 enum err
 caredesk_backup(const struct caredesk_options *options)
@@ -171,206 +381,10 @@ caredesk_backup(const struct caredesk_options *options)
 	(void)umask(0077);
 	if ((err = open_target(options->argument, &target)) == OK &&
 	    (err = data_open(&options->conf, DATA_READ, &data)) == OK &&
-	    (err = check_outside(&target)) == OK && (err = backup(&target)) != OK)
-		remove_database(target.incomplete);
+	    (err = check_outside(&target)) == OK)
+		err = backup(&target);
 	if (target.lock_fd >= 0)
 		(void)close(target.lock_fd);
-	data_close(&data);
-	return err;
-}
-
-/* --- restore. */
-
-/* DIR, or the file itself, such as one that a restore has kept. */
-static enum err
-open_source(const char *name, int *fd)
-{
-	char path[PATH_ROOM], log[PATH_ROOM];
-	struct stat st;
-
-	if (stat(name, &st) != 0)
-		return fail(ERR_INPUT, "%s: %m", name);
-	(void)snprintf(
-	    path, sizeof(path), "%s%s", name, S_ISDIR(st.st_mode) ? "/" BACKUP_NAME : "");
-	(void)snprintf(log, sizeof(log), "%.*s-wal", PATH_MAX, path);
-	if ((*fd = open(path, O_RDONLY | O_CLOEXEC)) < 0)
-		return fail(ERR_INPUT, "%s: %m", path);
-	if (stat(log, &st) == 0 && st.st_size > 0)
-		return fail(
-		    ERR_INPUT, "%s: is in use, or was left in the middle of a change", path);
-	return OK;
-}
-
-/* As the user, whose the copy shall be; the file was opened before. */
-static enum err
-copy_source(int from)
-{
-	struct progress progress;
-	struct stat st = { 0 };
-	int to = open(RESTORED, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
-	int64_t all = 0;
-	ssize_t n;
-	enum err err = to >= 0 && fstat(from, &st) == 0 ? OK : fail(ERR_BUSY, RESTORED ": %m");
-
-	progress_begin(&progress, "copying", "bytes", (int64_t)st.st_size);
-	while (err == OK && (n = sendfile(to, from, NULL, COPY_BYTES)) != 0) {
-		if (n < 0 && errno != EINTR)
-			err = fail(ERR_BUSY, "the backup cannot be copied: %m");
-		all += n > 0 ? n : 0;
-		progress_told(&progress, all);
-	}
-	progress_end(&progress);
-	if (to >= 0 && close(to) != 0 && err == OK)
-		err = fail(ERR_BUSY, RESTORED ": %m");
-	return err;
-}
-
-static enum err
-renew_epoch(struct db *db)
-{
-	struct db_query q;
-	enum err err;
-
-	if ((err = db_begin(db)) != OK)
-		return err;
-	db_query(&q, db, &sql_events_epoch_renew);
-	if ((err = db_run(&q)) == OK)
-		return db_commit(db);
-	db_rollback(db);
-	return err;
-}
-
-/* Migrates it if it is older than this program, verifies it, and makes it one of its own: versions
- * that clients have seen before must not be those of other data. */
-static enum err
-prepare_restored(void)
-{
-	struct stat st;
-	struct db *db = NULL;
-	int has, knows;
-	enum err err = db_versions(RESTORED, &ledger_schema, &has, &knows);
-
-	if (err == OK && has == 0) /* an empty file would be made a ledger without events */
-		err = fail(ERR_INPUT, "the file is no database of %s", ledger_schema.name);
-	if (err == OK && (err = db_open(RESTORED, DB_WRITE, &ledger_schema, &db)) == OK)
-		err = data_check(db);
-	if (err == OK)
-		err = renew_epoch(db);
-	db_close(db);
-	if (err == OK && stat(RESTORED "-wal", &st) == 0 && st.st_size > 0)
-		return fail(ERR_BUSY, RESTORED ": its log cannot be folded in");
-	return err == OK ? sync_path(RESTORED)
-			 : fail(err, "the backup is not good: %s", err_words());
-}
-
-/* Folds the log of the old database into it.  One that cannot be opened is kept as it is, with its
- * log. */
-static enum err
-close_old(void)
-{
-	struct stat st;
-	struct db *db;
-	int has, knows;
-
-	/* Reading comes first: what opens it to write would remove the log of one that is damaged.
-	 */
-	if (access(LEDGER_FILE, F_OK) != 0 ||
-	    db_versions(LEDGER_FILE, &ledger_schema, &has, &knows) != OK ||
-	    db_open(LEDGER_FILE, DB_WRITE, &ledger_schema, &db) != OK)
-		return OK;
-	db_close(db);
-	/* Without its log it would lack what was committed last. */
-	if (stat(LEDGER_FILE "-wal", &st) == 0 && st.st_size > 0)
-		return fail(ERR_BUSY, "somebody reads the database, such as a backup: wait for it");
-	return OK;
-}
-
-/* The new database takes the name of the old one, which keeps another.  At every instant there is
- * one of that name; never may the log of the old one lie beside the new one. */
-static enum err
-exchange(const char *kept)
-{
-	char name[PATH_ROOM];
-	enum err err;
-
-	if (link(LEDGER_FILE, kept) != 0 && errno != ENOENT)
-		return fail(ERR_BUSY, "%s: %m", kept);
-	(void)snprintf(name, sizeof(name), "%s-wal", kept);
-	if (rename(LEDGER_FILE "-wal", name) != 0 && errno != ENOENT)
-		return fail(ERR_BUSY, "%s: %m", name);
-	if (unlink(LEDGER_FILE "-shm") != 0 && errno != ENOENT)
-		return fail(ERR_BUSY, LEDGER_FILE "-shm: %m");
-	if ((err = sync_path(DATA_DATABASES)) != OK)
-		return err;
-	if (rename(RESTORED, LEDGER_FILE) != 0)
-		return fail(ERR_BUSY, LEDGER_FILE ": %m");
-	return sync_path(DATA_DATABASES);
-}
-
-/* With the options given now, and from where it is given now. */
-static void
-tell_undo(const char *config, const char *kept)
-{
-	char folder[PATH_MAX];
-
-	if (getcwd(folder, sizeof(folder)) != NULL)
-		(void)printf("to undo this: caredesk restore '%s/%s' --data '%s'%s%s%s\n", folder,
-		    kept, folder, config[0] != '\0' ? " --config '" : "", config,
-		    config[0] != '\0' ? "'" : "");
-}
-
-static enum err
-restore(int from, const char *config)
-{
-	char now[CLOCK_TEXT_SIZE], kept[sizeof(KEPT) + CLOCK_TEXT_SIZE];
-	bool is_new = access(LEDGER_FILE, F_OK) != 0;
-	enum err err;
-
-	clock_text(clock_now_us(), now);
-	/* 2026-11-21T04:18:58.123456Z without its signs. */
-	(void)snprintf(kept, sizeof(kept), KEPT "%.4s%.2s%.5s%.2s%s", now, now + 5, now + 8,
-	    now + 14, now + 17);
-	if ((err = copy_source(from)) != OK || (err = prepare_restored()) != OK ||
-	    (err = close_old()) != OK || (err = exchange(kept)) != OK)
-		return err;
-	remove_database(RESTORED); /* what lay beside it */
-	(void)printf("restored%s\n", is_new ? "" : "; what was there before is kept");
-	if (!is_new)
-		tell_undo(config, kept);
-	return OK;
-}
-
-/* Not the database itself. */
-static enum err
-check_other(int from)
-{
-	struct stat a, b;
-
-	if (fstat(from, &a) == 0 && stat(LEDGER_FILE, &b) == 0 && a.st_dev == b.st_dev &&
-	    a.st_ino == b.st_ino)
-		return fail(ERR_INPUT, "that is the database itself, and no backup of it");
-	return OK;
-}
-
-enum err
-caredesk_restore(const struct caredesk_options *options)
-{
-	struct data data = { .lock_fd = -1 };
-	char config[PATH_MAX] = "";
-	int from = -1;
-	enum err err;
-
-	if (options->conf.file != NULL && realpath(options->conf.file, config) == NULL)
-		config[0] = '\0'; /* data_open() says why */
-	if ((err = open_source(options->argument, &from)) == OK &&
-	    (err = data_open(&options->conf, DATA_REPLACE, &data)) == OK &&
-	    (err = check_other(from)) == OK && (err = user_become(data.conf->user)) == OK) {
-		remove_database(RESTORED); /* of one that was killed */
-		if ((err = restore(from, config)) != OK)
-			remove_database(RESTORED);
-	}
-	if (from >= 0)
-		(void)close(from);
 	data_close(&data);
 	return err;
 }

@@ -18,21 +18,22 @@
 #include "lib/ledger.h"
 #include "lib/log.h"
 #include "lib/user.h"
+#include "sql.h"
 
-#define DIFFERENCES_TOLD_MAX 100
-
-/* Each is a database of its own, which one program writes. */
-static const struct {
-	const char *file;
-	const struct db_schema *schema;
-} data_sets[] = {
-	{ ACCOUNT_FILE, &account_schema },
-	{ AUDIO_FILE, &audio_schema },
-	{ LEDGER_FILE, &ledger_schema },
-	{ COUNTS_FILE, &counts_schema },
+/* Clients know a version of what is in accounts and audios by its time, too; no copy needs to be
+ * told from another there. */
+const struct data_set data_sets[DATA_SETS] = {
+	{ ACCOUNT_FILE, "accounts.db", &account_schema, NULL },
+	{ AUDIO_FILE, "audios.db", &audio_schema, NULL },
+	{ LEDGER_FILE, "events.db", &ledger_schema, &sql_events_epoch_renew },
+	{ COUNTS_FILE, "stats.db", &counts_schema, &sql_stats_epoch_renew },
 };
 
-#define DATA_SETS (sizeof(data_sets) / sizeof(data_sets[0]))
+bool
+data_set_has_blobs(const struct data_set *set)
+{
+	return set->schema == &account_schema;
+}
 
 /* --- The folder. */
 
@@ -156,7 +157,7 @@ tell_difference(void *ctx, const struct ledger_sum *stored, const struct ledger_
 {
 	int64_t *count = ctx;
 
-	if (++*count > DIFFERENCES_TOLD_MAX)
+	if (++*count > DATA_TOLD_MAX)
 		return OK;
 	(void)printf("%04" PRId64 "-%02" PRId64 " caregiver %" PRId64 ": stored %" PRId64
 		     " cents open in %" PRId64 " events, %" PRId64 " reimbursed in %" PRId64
@@ -168,27 +169,50 @@ tell_difference(void *ctx, const struct ledger_sum *stored, const struct ledger_
 	return OK;
 }
 
-/* A recount reads one index; that it says the same as the events themselves is known by this. */
-static enum err
-verify(struct db *db, const char *file)
+enum err
+data_verify(struct db *db, const struct data_set *set)
 {
-	(void)fprintf(stderr, "checking the whole of %s\n", file);
+	(void)fprintf(stderr, "checking the whole of %s\n", set->base);
 	return db_verify(db);
 }
 
+void
+data_tell_rest(int64_t count)
+{
+	if (count > DATA_TOLD_MAX)
+		(void)printf("and %" PRId64 " more\n", count - DATA_TOLD_MAX);
+}
+
 enum err
-data_check(struct db *db)
+data_recount(struct db *db)
 {
 	int64_t count = 0;
-	enum err err = verify(db, LEDGER_FILE);
+	enum err err = ledger_recount(db, tell_difference, &count);
 
-	if (err == OK)
-		err = ledger_recount(db, tell_difference, &count);
 	if (err != OK || count == 0)
 		return err;
-	if (count > DIFFERENCES_TOLD_MAX)
-		(void)printf("and %" PRId64 " more\n", count - DIFFERENCES_TOLD_MAX);
+	data_tell_rest(count);
 	return fail(ERR_CONFLICT, "%" PRId64 " sums are not what their events give", count);
+}
+
+/* A recount reads one index; that it says the same as the events themselves is known by the rest.
+ */
+enum err
+data_check(struct db *db, const struct data_set *set)
+{
+	enum err err = data_verify(db, set);
+
+	return err == OK && set->schema == &ledger_schema ? data_recount(db) : err;
+}
+
+static const struct data_set *
+find_set(const struct db_schema *schema)
+{
+	const struct data_set *set = data_sets;
+
+	while (set->schema != schema)
+		set++;
+	return set;
 }
 
 static enum err
@@ -198,7 +222,7 @@ repair(struct db *db)
 	int64_t repaired;
 	enum err err;
 
-	if ((err = verify(db, LEDGER_FILE)) != OK || (err = db_begin(db)) != OK)
+	if ((err = data_verify(db, find_set(&ledger_schema))) != OK || (err = db_begin(db)) != OK)
 		return err;
 	if ((err = ledger_repair(db, &actor, &repaired)) == OK)
 		err = db_commit(db);
@@ -219,7 +243,7 @@ recount_events(const struct caredesk_options *options)
 		if ((err = data_write_ledger(&db)) == OK)
 			err = repair(db);
 	} else if ((err = db_open(LEDGER_FILE, DB_READ, &ledger_schema, &db)) == OK) {
-		err = data_check(db);
+		err = data_check(db, find_set(&ledger_schema));
 	}
 	if (err == OK)
 		(void)printf("all sums are what their events give\n");
@@ -229,24 +253,25 @@ recount_events(const struct caredesk_options *options)
 	return err;
 }
 
-static enum err
-compare_totals(const struct counts_totals *t)
+enum err
+data_total(struct db *db, struct counts_totals *t)
 {
-	if (t->total != t->of_paths || t->total != t->of_lines || t->paths != t->highest_id)
-		return fail(ERR_CONFLICT,
-		    COUNTS_FILE ": %" PRId64 " requests in all, %" PRId64 " by path, %" PRId64
-				" lines of the log; %" PRId64 " paths, of which the last has the "
-				"number %" PRId64,
-		    t->total, t->of_paths, t->of_lines, t->paths, t->highest_id);
-	(void)printf("%" PRId64 " requests of %" PRId64 " paths: as many as lines of the log\n",
-	    t->total, t->paths);
-	return OK;
+	enum err err = counts_total(db, t);
+
+	if (err != OK ||
+	    (t->total == t->of_paths && t->total == t->of_lines && t->paths == t->highest_id))
+		return err;
+	return fail(ERR_CONFLICT,
+	    COUNTS_FILE ": %" PRId64 " requests in all, %" PRId64 " by path, %" PRId64
+			" lines of the log; %" PRId64 " paths, of which the last has the "
+			"number %" PRId64,
+	    t->total, t->of_paths, t->of_lines, t->paths, t->highest_id);
 }
 
 static enum err
 recount_stats(const struct caredesk_options *options)
 {
-	struct counts_totals totals;
+	struct counts_totals t;
 	struct db *db = NULL;
 	enum err err;
 
@@ -254,8 +279,11 @@ recount_stats(const struct caredesk_options *options)
 		return fail(ERR_INPUT, "what is counted from the log cannot be repaired");
 	if ((err = db_open(COUNTS_FILE, DB_READ, &counts_schema, &db)) != OK)
 		return err;
-	if ((err = verify(db, COUNTS_FILE)) == OK && (err = counts_total(db, &totals)) == OK)
-		err = compare_totals(&totals);
+	if ((err = data_verify(db, find_set(&counts_schema))) == OK &&
+	    (err = data_total(db, &t)) == OK)
+		(void)printf("%" PRId64 " requests of %" PRId64
+			     " paths: as many as lines of the log\n",
+		    t.total, t.paths);
 	db_close(db);
 	return err;
 }

@@ -354,10 +354,65 @@ START_TEST(what_the_schema_forbids_is_a_conflict)
 }
 END_TEST
 
+static enum err
+tell_wrong(void *ctx, int64_t id, const char *words)
+{
+	char *text = ctx;
+	size_t n = strlen(text);
+
+	(void)snprintf(text + n, 512 - n, "%lld: %s; ", (long long)id, words);
+	return OK;
+}
+
+START_TEST(what_is_not_right_with_an_account_is_told_without_its_texts)
+{
+	char text[512] = "";
+	int64_t count;
+
+	open_accounts();
+	(void)add("n", "a@b", "x");
+	(void)add("n", "c@b", "x");
+	(void)add("n", "d@b", "x");
+	ck_assert_int_eq(account_check(db, tell_wrong, text, &count), OK);
+	ck_assert_int_eq(count, 3);
+	ck_assert_str_eq(text, "");
+	data_run("UPDATE accounts SET email = 'c@B' WHERE id = 2");
+	data_run("UPDATE accounts SET name = 'm', address_digest = zeroblob(16) WHERE id = 3");
+	ck_assert_int_eq(account_check(db, tell_wrong, text, &count), OK);
+	ck_assert_int_eq(count, 3);
+	ck_assert_str_eq(text,
+	    "2: its email is not folded; 2: the digest of its email is another one's; "
+	    "3: the digest of its name is another one's; "
+	    "3: the digest of its address is another one's; ");
+	data_end();
+}
+END_TEST
+
+START_TEST(images_are_told_and_found)
+{
+	char text[512] = "";
+	int64_t id;
+
+	open_accounts();
+	(void)add("n", "a@b", "x");
+	(void)add("n", "c@b", "x");
+	(void)add("n", "d@b", "x");
+	data_run("UPDATE accounts SET image_key = 'k' || (9 - id) WHERE id <> 2");
+	ck_assert_int_eq(account_images(db, tell_wrong, text), OK);
+	ck_assert_str_eq(text, "3: k6; 1: k8; ");
+	ck_assert_int_eq(account_of_image(db, "k8", &id), OK);
+	ck_assert_int_eq(id, 1);
+	ck_assert_int_eq(account_of_image(db, "k7", &id), OK);
+	ck_assert_int_eq(id, 0);
+	data_end();
+}
+END_TEST
+
 CHECK_MAIN(account,
-    { an_account_is_kept_as_it_was_given, a_change_replaces_the_texts_and_nothing_else,
-	a_mail_address_is_of_one_account, an_id_is_not_used_again,
-	what_was_deleted_or_replaced_is_not_in_the_file,
+    { an_account_is_kept_as_it_was_given,
+	what_is_not_right_with_an_account_is_told_without_its_texts, images_are_told_and_found,
+	a_change_replaces_the_texts_and_nothing_else, a_mail_address_is_of_one_account,
+	an_id_is_not_used_again, what_was_deleted_or_replaced_is_not_in_the_file,
 	a_search_finds_what_is_equal_in_all_in_the_order_of_ids,
 	a_page_of_long_texts_ends_early_and_tells_that_there_is_more,
 	whoever_has_enough_ends_the_list, every_search_uses_the_index_made_for_it,

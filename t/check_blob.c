@@ -636,6 +636,75 @@ START_TEST(a_sweep_spares_what_is_about_to_have_its_row)
 }
 END_TEST
 
+/* --- Being pinned. */
+
+START_TEST(while_a_store_is_pinned_nobody_removes_anything)
+{
+	char key[BLOB_KEY_SIZE], other[BLOB_KEY_SIZE];
+	struct blob *second;
+	int64_t removed;
+
+	begin();
+	ck_assert_int_eq(blob_open("blobs", &second), OK);
+	ck_assert_int_eq(put(10, ".png", key), OK);
+	ck_assert_int_eq(blob_pin(second), OK);
+	ck_assert_int_eq(blob_remove(store, key), ERR_BUSY);
+	ck_assert_str_eq(err_words(), "a backup is being made");
+	ck_assert_int_eq(blob_remove(second, key), ERR_BUSY);
+	ck_assert_int_eq(
+	    blob_sweep(store, keep_odd, &(int){ 0 }, &removed), (key[34] & 1) != 0 ? OK : ERR_BUSY);
+	ck_assert_int_eq(put(10, ".png", other), OK);
+	check_list(2, 0, 0);
+	blob_unpin(second);
+	ck_assert_int_eq(blob_remove(store, key), OK);
+	ck_assert_int_eq(blob_pin(second), OK);
+	blob_close(second); /* which unpins, too */
+	ck_assert_int_eq(blob_remove(store, other), OK);
+	check_list(0, 0, 0);
+	end();
+}
+END_TEST
+
+START_TEST(a_pin_is_seen_in_other_processes_and_ends_with_its_own)
+{
+	char key[BLOB_KEY_SIZE], byte = '\0';
+	int pipes[2];
+	pid_t child;
+
+	begin();
+	ck_assert_int_eq(put(10, "", key), OK);
+	ck_assert_int_eq(pipe(pipes), 0);
+	if ((child = fork()) == 0) {
+		blob_close(store);
+		if (blob_open("blobs", &store) == OK && blob_pin(store) == OK &&
+		    write(pipes[1], "p", 1) == 1)
+			(void)pause();
+		_exit(EXIT_FAILURE);
+	}
+	ck_assert_int_eq(read(pipes[0], &byte, 1), 1);
+	ck_assert_int_eq(blob_remove(store, key), ERR_BUSY);
+	ck_assert_int_eq(kill(child, SIGKILL), 0);
+	ck_assert_int_eq(waitpid(child, NULL, 0), child);
+	ck_assert_int_eq(blob_remove(store, key), OK);
+	end();
+}
+END_TEST
+
+START_TEST(a_store_is_pinned_by_one_at_a_time)
+{
+	struct blob *second;
+
+	begin();
+	ck_assert_int_eq(blob_open("blobs", &second), OK);
+	ck_assert_int_eq(blob_pin(store), OK);
+	ck_assert_int_eq(blob_pin(second), ERR_BUSY);
+	blob_unpin(store);
+	ck_assert_int_eq(blob_pin(second), OK);
+	blob_close(second);
+	end();
+}
+END_TEST
+
 /* --- Being killed. */
 
 #define ROUNDS 50
@@ -782,4 +851,6 @@ CHECK_MAIN(blob,
 	a_disk_that_errs_leaves_nothing, a_full_disk_is_said_and_leaves_nothing,
 	a_folder_that_is_read_only_is_read, a_store_that_cannot_be_opened_is_said,
 	a_sweep_removes_what_is_not_wanted, a_sweep_spares_what_is_about_to_have_its_row,
+	while_a_store_is_pinned_nobody_removes_anything,
+	a_pin_is_seen_in_other_processes_and_ends_with_its_own, a_store_is_pinned_by_one_at_a_time,
 	a_kill_leaves_files_whole_or_not_at_all, many_threads_share_a_store })

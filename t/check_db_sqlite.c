@@ -196,6 +196,12 @@ static const struct {
 	{ "stats/state_add", "SCAN state", "one row" },
 	{ "stats/state_keep_from", "SCAN state", "one row" },
 	{ "stats/recount", "SCAN", "counts them all" },
+	{ "stats/epoch_renew", "SCAN state", "one row" },
+	{ "accounts/accounts_check", "SCAN accounts", "looks at them all" },
+	{ "accounts/images_list", "SCAN accounts USING COVERING INDEX accounts_by_image",
+	    "likewise" },
+	{ "audios/audios_check", "SCAN audios", "likewise" },
+	{ "audios/audios_count", "SCAN audios USING COVERING INDEX", "counts them all" },
 	{ "stats/paths_list_period", "SCAN s", "has added them up before" },
 };
 
@@ -1133,6 +1139,132 @@ START_TEST(a_backup_is_one_state_while_others_write)
 }
 END_TEST
 
+static void
+ignore_share(void *ctx, int share)
+{
+	(void)ctx;
+	(void)share;
+}
+
+/* --- Snapshots of several. */
+
+#define OTHER_FILE "db/others.db"
+#define ROUNDS 100
+
+static const char *
+add_thing(struct db *writer)
+{
+	return db_script(writer, "BEGIN IMMEDIATE; INSERT INTO things (b) VALUES (1); COMMIT") == OK
+	    ? NULL
+	    : err_words();
+}
+
+/* One into each of two databases in turn; in the first there is never more than one more. */
+static void *
+add_in_turn(void *writers)
+{
+	struct db **both = writers;
+	const char *failed = NULL;
+
+	for (size_t i = 0; !stop && failed == NULL; i = 1 - i) {
+		failed = add_thing(both[i]);
+		transfers++;
+	}
+	return (void *)(uintptr_t)failed;
+}
+
+static int64_t
+things_of(struct db *reader)
+{
+	struct db *ours = db;
+	int64_t n;
+
+	db = reader;
+	n = data_ask("SELECT count(*) FROM things");
+	db = ours;
+	return n;
+}
+
+START_TEST(snapshots_of_several_are_of_one_instant)
+{
+	struct db *writers[2], *readers[2];
+	int64_t first, second;
+	pthread_t thread;
+	void *failed;
+
+	things_begin();
+	writers[0] = db;
+	ck_assert_int_eq(db_open(OTHER_FILE, DB_WRITE, &schema_1, &writers[1]), OK);
+	readers[0] = reader_of(FILE_OF, &schema_1);
+	readers[1] = reader_of(OTHER_FILE, &schema_1);
+	ck_assert_int_eq(pthread_create(&thread, NULL, add_in_turn, writers), 0);
+	for (int i = 0; i < ROUNDS; i++) {
+		ck_assert_int_eq(
+		    db_begin_all(readers, 2, clock_monotonic_us() + 30 * CLOCK_SECOND_US), OK);
+		second = things_of(readers[1]);
+		first = things_of(readers[0]);
+		ck_assert_msg(first == second || first == second + 1, "%lld and %lld",
+		    (long long)first, (long long)second);
+		for (int before = transfers; transfers == before;)
+			pause_us(100);
+		ck_assert_int_eq(things_of(readers[0]), first);
+		db_rollback(readers[0]);
+		db_rollback(readers[1]);
+	}
+	stop = true;
+	ck_assert_int_eq(pthread_join(thread, &failed), 0);
+	ck_assert_ptr_null(failed);
+	db_close(readers[0]);
+	db_close(readers[1]);
+	db_close(writers[1]);
+	things_end();
+}
+END_TEST
+
+START_TEST(who_writes_for_too_long_is_not_waited_for_and_holds_up_nobody)
+{
+	struct db *other, *readers[2];
+
+	things_begin();
+	ck_assert_int_eq(db_open(OTHER_FILE, DB_WRITE, &schema_1, &other), OK);
+	readers[0] = reader_of(FILE_OF, &schema_1);
+	readers[1] = reader_of(OTHER_FILE, &schema_1);
+	ck_assert_int_eq(db_begin(other), OK);
+	ck_assert_int_eq(
+	    db_begin_all(readers, 2, clock_monotonic_us() + CLOCK_SECOND_US / 10), ERR_BUSY);
+	ck_assert(!db_in_transaction(readers[0]) && !db_in_transaction(readers[1]));
+	data_run("INSERT INTO things (b) VALUES (1)");
+	db_rollback(other);
+	ck_assert_int_eq(db_begin_all(readers, 2, clock_monotonic_us() + 30 * CLOCK_SECOND_US), OK);
+	ck_assert_int_eq(things_of(readers[0]), 1);
+	ck_assert_int_eq(db_begin_all(readers, 0, 0), OK);
+	db_close(readers[0]);
+	db_close(readers[1]);
+	db_close(other);
+	things_end();
+}
+END_TEST
+
+START_TEST(a_copy_of_a_snapshot_is_what_it_sees)
+{
+	struct db *reader;
+	int64_t n;
+
+	things_begin();
+	reader = reader_of(FILE_OF, &schema_1);
+	ck_assert_int_eq(db_begin_all(&reader, 1, clock_monotonic_us() + 30 * CLOCK_SECOND_US), OK);
+	data_run("INSERT INTO things (b) VALUES (1)");
+	ck_assert_int_eq(db_backup(reader, "db/copy.db", ignore_share, NULL), OK);
+	ck_assert(db_in_transaction(reader));
+	db_close(reader);
+	reader = reader_of("db/copy.db", &schema_1);
+	n = things_of(reader);
+	ck_assert_int_eq(n, 0);
+	db_close(reader);
+	things_end();
+}
+END_TEST
+
 START_TEST(a_backup_that_cannot_be_written_is_an_error)
 {
 	things_begin();
@@ -1424,7 +1556,9 @@ CHECK_MAIN(db_sqlite,
 	each_connection_has_the_settings_for_its_purpose,
 	what_no_statement_of_ours_needs_is_refused, what_was_deleted_is_not_in_the_file_any_more,
 	folders_above_need_not_be_walked, a_backup_is_one_state_while_others_write,
-	a_backup_that_cannot_be_written_is_an_error, verify_finds_damage_in_any_page,
+	a_backup_that_cannot_be_written_is_an_error, snapshots_of_several_are_of_one_instant,
+	who_writes_for_too_long_is_not_waited_for_and_holds_up_nobody,
+	a_copy_of_a_snapshot_is_what_it_sees, verify_finds_damage_in_any_page,
 	a_reader_that_is_given_back_is_as_new, a_reader_is_borrowed_with_its_snapshot_and_deadline,
 	nothing_deleted_is_in_the_files_once_they_are_written_anew_and_the_log_is_empty,
 	a_log_is_not_emptied_under_who_reads_an_older_state,

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "lib/digest.h"
+#include "lib/email.h"
 #include "sql.h"
 
 #define APPLICATION_ID 0x63646163 /* "cdac" */
@@ -256,6 +257,105 @@ account_list(struct db *db, const struct account_search *search, const struct pa
 		for (int i = 0; i < ACCOUNT_FIELDS; i++)
 			bytes += account.texts[i].n;
 		if ((err = each(ctx, &account)) != OK)
+			break;
+	}
+	db_done(&q);
+	return err;
+}
+
+enum err
+account_images(
+    struct db *db, enum err (*each)(void *ctx, int64_t id, const char *image_key), void *ctx)
+{
+	struct account account;
+	struct db_query q;
+	bool found;
+	enum err err;
+
+	db_query(&q, db, &sql_accounts_images_list);
+	while ((err = db_next(&q, &found)) == OK && found) {
+		take_image_key(&q, 1, &account);
+		if ((err = each(ctx, db_int(&q, 0), account.image_key)) != OK)
+			break;
+	}
+	db_done(&q);
+	return err;
+}
+
+enum err
+account_of_image(struct db *db, const char *image_key, int64_t *id)
+{
+	struct db_query q;
+	bool found;
+	enum err err;
+
+	db_query(&q, db, &sql_accounts_image_find);
+	db_bind_text(&q, image_key, strlen(image_key));
+	err = db_next(&q, &found);
+	*id = err == OK && found ? db_int(&q, 0) : 0;
+	db_done(&q);
+	return err;
+}
+
+/* --- Whether all is right. */
+
+static bool
+email_is_folded(const char *s, size_t n)
+{
+	char folded[EMAIL_SIZE];
+	size_t folded_n;
+
+	return email_fold(s, n, folded, &folded_n) == OK && folded_n == n &&
+	    memcmp(folded, s, n) == 0;
+}
+
+/* Whether the digest of text I of a row of accounts_check is its own. */
+static bool
+digest_is_right(const struct db_query *q, int i)
+{
+	unsigned char digest[ACCOUNT_DIGEST_BYTES];
+	size_t n;
+	const char *s = db_text(q, 1 + i, &n);
+
+	account_digest(s, n, digest);
+	s = db_text(q, 1 + ACCOUNT_FIELDS + i, &n);
+	return n == sizeof(digest) && memcmp(s, digest, n) == 0;
+}
+
+static enum err
+check_row(
+    const struct db_query *q, enum err (*told)(void *ctx, int64_t id, const char *words), void *ctx)
+{
+	static const char *const words[ACCOUNT_FIELDS] = {
+		"the digest of its name is another one's",
+		"the digest of its email is another one's",
+		"the digest of its address is another one's",
+	};
+	size_t n;
+	const char *email = db_text(q, 1 + ACCOUNT_EMAIL, &n);
+	enum err err = OK;
+
+	if (!email_is_folded(email, n))
+		err = told(ctx, db_int(q, 0), "its email is not folded");
+	for (int i = 0; i < ACCOUNT_FIELDS && err == OK; i++)
+		if (!digest_is_right(q, i))
+			err = told(ctx, db_int(q, 0), words[i]);
+	return err;
+}
+
+enum err
+account_check(struct db *db, enum err (*told)(void *ctx, int64_t id, const char *words), void *ctx,
+    int64_t *count)
+{
+	struct db_query q;
+	bool found;
+	enum err err;
+
+	*count = 0;
+	db_query(&q, db, &sql_accounts_accounts_check);
+	while ((err = db_next(&q, &found)) == OK && found) {
+		(*count)++;
+		if ((err = check_row(&q, told, ctx)) != OK)
 			break;
 	}
 	db_done(&q);

@@ -22,6 +22,7 @@
 #include "lib/page.h"
 
 #define ACCOUNT_FILE "db/accounts.db"
+#define ACCOUNT_BLOBS "blobs" /* the store of images */
 #define ACCOUNT_TEXT_MAX 4096 /* characters */
 #define ACCOUNT_DIGEST_BYTES 16
 #define ACCOUNT_LIST_BYTES_MAX (1024 * 1024) /* of texts, before the last account of a page */
@@ -75,5 +76,17 @@ enum err account_get(struct db *db, int64_t id, account_fn each, void *ctx) MUST
  * page ends early where its texts have ACCOUNT_LIST_BYTES_MAX. */
 enum err account_list(struct db *db, const struct account_search *search, const struct page *page,
     account_fn each, void *ctx, bool *more) MUST_CHECK;
+
+/* Gives EACH every account that has an image. */
+enum err account_images(struct db *db,
+    enum err (*each)(void *ctx, int64_t id, const char *image_key), void *ctx) MUST_CHECK;
+
+/* The account that the image is of, or 0. */
+enum err account_of_image(struct db *db, const char *image_key, int64_t *id) MUST_CHECK;
+
+/* Looks at every account: whether its mail address is folded, and its digests are those of its
+ * texts.  TOLD gets what is not so, without the texts. */
+enum err account_check(struct db *db, enum err (*told)(void *ctx, int64_t id, const char *words),
+    void *ctx, int64_t *count) MUST_CHECK;
 
 #endif

@@ -4,11 +4,13 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -21,9 +23,11 @@
 #define ID_DIGITS ((size_t)2 * ID_BYTES)
 #define FOLDER_FLAGS (O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
 #define NAME_MAX_SIZE (3 + 256)
+#define PIN_TRIES 5000
 
 struct blob {
 	int fd;
+	int pin_fd; /* -1: not pinned by this store */
 	/* Whether the store's entry of a sub-folder is on disk, whoever made it. */
 	atomic_bool settled[256];
 	pthread_rwlock_t putting; /* shared by puts that are under way, with their rows */
@@ -109,6 +113,7 @@ blob_open(const char *folder, struct blob **out)
 	if (store == NULL)
 		return fail(ERR_BUSY, "no memory for a store of files");
 	(void)pthread_rwlock_init(&store->putting, NULL);
+	store->pin_fd = -1;
 	if (mkdir(folder, 0700) != 0 && errno != EEXIST && errno != EROFS && errno != EACCES)
 		err = refuse("making the folder of blobs");
 	else if ((store->fd = open(folder, FOLDER_FLAGS)) < 0)
@@ -127,6 +132,7 @@ blob_close(struct blob *store)
 {
 	if (store == NULL)
 		return;
+	blob_unpin(store);
 	(void)close(store->fd);
 	(void)pthread_rwlock_destroy(&store->putting);
 	free(store);
@@ -305,21 +311,62 @@ blob_get(struct blob *store, const char *key, int *fd, int64_t *bytes)
 	return fail(ERR_NOT_FOUND, "there is no such file");
 }
 
+/* A lock is of a descriptor: each who takes it opens the store's folder anew.  ERR_BUSY if it
+ * cannot be had after TRIES, a millisecond each. */
+static enum err
+lock_store(const struct blob *store, int how, int tries, int *fd)
+{
+	bool locked;
+	enum err err = OK;
+
+	if ((*fd = openat(store->fd, ".", FOLDER_FLAGS)) < 0)
+		return refuse("opening the folder of blobs");
+	while (!(locked = flock(*fd, how | LOCK_NB) == 0) && errno == EWOULDBLOCK && --tries > 0)
+		(void)poll(NULL, 0, 1);
+	if (locked)
+		return OK;
+	err = errno == EWOULDBLOCK ? fail(ERR_BUSY, "a backup is being made")
+				   : refuse("locking the folder of blobs");
+	(void)close(*fd);
+	*fd = -1;
+	return err;
+}
+
+/* Who removes has the lock for a moment; who pins keeps it. */
+enum err
+blob_pin(struct blob *store)
+{
+	assert(store->pin_fd < 0 && "a store is pinned twice");
+	return lock_store(store, LOCK_EX, PIN_TRIES, &store->pin_fd);
+}
+
+void
+blob_unpin(struct blob *store)
+{
+	if (store->pin_fd >= 0)
+		(void)close(store->pin_fd);
+	store->pin_fd = -1;
+}
+
 /* NAME is of a blob or a leftover, in the folder of KEY.  Synced even if it is not there: who
  * removed it may have been killed before he came to that. */
 static enum err
 remove_name(struct blob *store, const char *key, const char *name)
 {
-	int folder = open_folder(store, key);
-	enum err err = OK;
+	int lock, folder;
+	enum err err = lock_store(store, LOCK_SH, 1, &lock);
 
-	if (folder < 0)
-		return errno == ENOENT ? OK : refuse("opening a folder of blobs");
-	if (unlinkat(folder, name, 0) != 0 && errno != ENOENT)
+	if (err != OK)
+		return err;
+	if ((folder = open_folder(store, key)) < 0)
+		err = errno == ENOENT ? OK : refuse("opening a folder of blobs");
+	else if (unlinkat(folder, name, 0) != 0 && errno != ENOENT)
 		err = refuse("removing a blob");
 	else if (fsync(folder) != 0)
 		err = refuse("syncing a folder of blobs");
-	(void)close(folder);
+	if (folder >= 0)
+		(void)close(folder);
+	(void)close(lock);
 	return err;
 }
 

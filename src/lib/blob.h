@@ -49,7 +49,7 @@ enum err blob_put_as(struct blob *store, const char *key, const void *bytes, siz
 /* *FD is yours, at the beginning of *BYTES bytes.  ERR_NOT_FOUND. */
 enum err blob_get(struct blob *store, const char *key, int *fd, int64_t *bytes) MUST_CHECK;
 
-/* A key that is not there is OK. */
+/* A key that is not there is OK.  ERR_BUSY while the store is pinned. */
 enum err blob_remove(struct blob *store, const char *key) MUST_CHECK;
 
 enum blob_kind {
@@ -81,5 +81,11 @@ void blob_end(struct blob *store);
  * blobs are kept. */
 enum err blob_sweep(struct blob *store, enum err (*keep)(void *ctx, const char *key, bool *kept),
     void *ctx, int64_t *removed) MUST_CHECK;
+
+/* Until it is unpinned, or its process ends, nobody in any process removes a blob or a leftover; so
+ * what rows name now stays for as long.  One at a time: ERR_BUSY.  Of a store that nobody else of
+ * the process pins. */
+enum err blob_pin(struct blob *store) MUST_CHECK;
+void blob_unpin(struct blob *store);
 
 #endif

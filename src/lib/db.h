@@ -146,8 +146,15 @@ enum err db_run(struct db_query *q) MUST_CHECK;
 
 /* --- Whole databases, for the operator's command. */
 
-/* Copies the database that SOURCE reads, as it is now, into the new file FILE; TOLD gets the share
- * done, 0..1000. */
+#define DB_AT_ONCE_MAX 8
+
+/* Begins a snapshot of each of these readers, of a database each, all at one instant: their writers
+ * wait for some milliseconds.  ERR_BUSY, and no snapshot, if they cannot be had until UNTIL_US
+ * (monotonic), or one cannot be written. */
+enum err db_begin_all(struct db *const readers[], size_t count, int64_t until_us) MUST_CHECK;
+
+/* Copies the database that SOURCE reads, as it is now or in the snapshot that was begun, into the
+ * new file FILE; TOLD gets the share done, 0..1000. */
 enum err db_backup(
     struct db *source, const char *file, void (*told)(void *ctx, int share), void *ctx) MUST_CHECK;
 

@@ -7,6 +7,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <pthread.h>
 #include <sqlite3.h>
 #include <stdatomic.h>
@@ -777,6 +778,91 @@ db_run(struct db_query *q)
 
 /* --- Whole databases. */
 
+#define HOLD_TOGETHER_US (50 * CLOCK_MS_US) /* what one writer waits for another at the most */
+
+/* Another connection to what READER reads, which keeps its writer waiting, and writes nothing. */
+static enum err
+open_holder(const struct db *reader, struct db *holder)
+{
+	const char *file = sqlite3_db_filename(reader->handle, "main");
+	int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE |
+	    SQLITE_OPEN_NOFOLLOW;
+	int code = sqlite3_open_v2(file, &holder->handle, flags, relative.zName);
+	enum err err = code == SQLITE_OK ? configure(holder) : failed(holder, code, file);
+
+	return err == OK ? set_all(holder, common_settings) : err;
+}
+
+/* Tries more often than SQLite would: a busy writer leaves short gaps. */
+static enum err
+hold(struct db *holder, int64_t until_us)
+{
+	int code;
+
+	while ((code = sqlite3_exec(holder->handle, "BEGIN IMMEDIATE", NULL, NULL, NULL)) !=
+	    SQLITE_OK) {
+		if ((code & 0xff) != SQLITE_BUSY)
+			return failed(holder, code, "holding a writer");
+		if (clock_monotonic_us() > until_us)
+			return fail(ERR_BUSY, "somebody writes for too long");
+		(void)poll(NULL, 0, 1);
+	}
+	return OK;
+}
+
+/* One that writes for long is waited for while the others are free. */
+static enum err
+hold_all(struct db holders[], size_t count, int64_t until_us)
+{
+	size_t i, first = 0;
+	enum err err;
+
+	while ((err = hold(&holders[first], until_us)) == OK) {
+		for (i = 0; i < count; i++)
+			if (i != first &&
+			    (err = hold(&holders[i], clock_monotonic_us() + HOLD_TOGETHER_US)) !=
+				OK)
+				break;
+		if (err == OK || clock_monotonic_us() > until_us)
+			return err;
+		first = i;
+		for (i = 0; i < count; i++)
+			db_rollback(&holders[i]);
+	}
+	return err;
+}
+
+/* A snapshot begins with the first read. */
+static enum err
+begin_snapshot(struct db *db)
+{
+	int64_t ignored;
+	enum err err = db_begin(db);
+
+	return err == OK ? ask_int(db, "SELECT count(*) FROM sqlite_schema", &ignored) : err;
+}
+
+enum err
+db_begin_all(struct db *const readers[], size_t count, int64_t until_us)
+{
+	struct db holders[DB_AT_ONCE_MAX] = { 0 };
+	enum err err = OK;
+
+	assert(count <= DB_AT_ONCE_MAX);
+	for (size_t i = 0; i < count && err == OK; i++)
+		err = open_holder(readers[i], &holders[i]);
+	if (err == OK && count > 0)
+		err = hold_all(holders, count, until_us);
+	for (size_t i = 0; i < count && err == OK; i++)
+		err = begin_snapshot(readers[i]);
+	/* Closing a connection ends what it has begun. */
+	for (size_t i = 0; i < count; i++)
+		(void)sqlite3_close(holders[i].handle);
+	for (size_t i = 0; i < count && err != OK; i++)
+		db_rollback(readers[i]);
+	return err;
+}
+
 enum err
 db_backup(struct db *source, const char *file, void (*told)(void *ctx, int share), void *ctx)
 {
@@ -784,7 +870,7 @@ db_backup(struct db *source, const char *file, void (*told)(void *ctx, int share
 	sqlite3_backup *backup;
 	int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_EXRESCODE;
 	int code = sqlite3_open_v2(file, &copy.handle, flags, relative.zName), all, left;
-	int64_t ignored;
+	bool begun = db_in_transaction(source);
 	enum err err;
 
 	if (code != SQLITE_OK) {
@@ -793,8 +879,7 @@ db_backup(struct db *source, const char *file, void (*told)(void *ctx, int share
 		return err;
 	}
 	/* A snapshot that stays open keeps the copy to one state, however long it takes. */
-	if ((err = db_begin(source)) == OK)
-		err = ask_int(source, "SELECT count(*) FROM sqlite_schema", &ignored);
+	err = begun ? OK : begin_snapshot(source);
 	backup =
 	    err != OK ? NULL : sqlite3_backup_init(copy.handle, "main", source->handle, "main");
 	if (err == OK && backup == NULL)
@@ -810,7 +895,8 @@ db_backup(struct db *source, const char *file, void (*told)(void *ctx, int share
 		err = failed(source, code, "backup");
 	if (backup != NULL && sqlite3_backup_finish(backup) != SQLITE_OK && err == OK)
 		err = failed(&copy, sqlite3_extended_errcode(copy.handle), "backup");
-	db_rollback(source);
+	if (!begun)
+		db_rollback(source);
 	/* The copy stands alone, without a log beside it. */
 	if (err == OK)
 		err = script(&copy, "PRAGMA journal_mode = DELETE", "backup");

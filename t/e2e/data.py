@@ -1,4 +1,5 @@
-"""The operator's commands for data: migrate, import, demo, recount, backup, restore."""
+"""The operator's commands for data: migrate, import, demo, recount, and of backup and restore what
+concerns one data set (the rest is in backup.py)."""
 import contextlib
 import json
 import os
@@ -20,6 +21,7 @@ from harness import Case, ROOT, Service, at_once, note, program, wait_for
 MANY = 200000
 PATIENCE = 6 * harness.LONG  # seconds; with sanitizers on a busy machine
 LEDGER = "db/events.db"
+BACKUP = ["accounts.db", "audios.db", "events.db", "stats.db", "blobs"]
 TYPE = {"name": "Home visit", "amount_in_cents": 25000}
 RUNS = "caredesk run runs on data folder"
 
@@ -126,7 +128,8 @@ class Words(DataCase):
 
     def test_every_command_tells_what_it_takes(self):
         for name, words in (("migrate", []), ("recount", ["--repair"]), ("import", ["FILE"]),
-                            ("demo", ["--events N", "--caregivers N"]), ("backup", ["DIR"]),
+                            ("fsck", ["SET"]), ("demo", ["--events N", "--caregivers N"]),
+                            ("backup", ["DIR"]),
                             ("restore", ["DIR"]), ("rotate-log", ["--size MIB"])):
             with self.subTest(name):
                 done = harness.caredesk(name, "--help")
@@ -158,7 +161,7 @@ class Words(DataCase):
     def test_a_data_folder_that_is_none_is_named(self):
         here = self.folder()
         for arguments in (["migrate"], ["recount"], ["recount", "--repair"],
-                          ["import", "/dev/null"], ["demo"], ["backup", os.path.join(here, "to")],
+                          ["fsck"], ["import", "/dev/null"], ["demo"], ["backup", os.path.join(here, "to")],
                           ["restore", self.file("")]):
             for data in (os.path.join(here, "nope"), self.folder()):
                 with self.subTest(arguments=arguments):
@@ -451,16 +454,20 @@ class Stopped(DataCase):
     # backup and restore
 
     def kept(self):
-        return [name for name in os.listdir(self.path("db")) if "before-restore" in name]
+        return [name for name in os.listdir(self.data) if "before-restore" in name]
 
-    def test_a_backup_is_one_file_of_the_callers(self):
+    def test_a_backup_is_a_folder_of_the_callers(self):
         to = os.path.join(self.folder(), "backup")
-        done = self.run_command("backup", to)
-        self.assertRegex(done.stdout, rf"\A{to}/events.db: \d+ bytes, verified\n\Z")
-        self.assertEqual(os.listdir(to), ["events.db"])
+        lines = self.run_command("backup", to).stdout.splitlines()
+        self.assertEqual(lines.pop(1), f"{to}/blobs: 0 images, 0 bytes, verified")
+        for name, told in zip(BACKUP[:-1], lines, strict=True):
+            self.assertRegex(told, rf"\A{to}/{name}: \d+ bytes, verified\Z")
+        self.assertEqual(sorted(os.listdir(to)), sorted(BACKUP))
         self.assertEqual(os.stat(to).st_mode & 0o777, 0o700)
-        self.assertEqual(os.stat(os.path.join(to, "events.db")).st_mode & 0o777, 0o600)
-        self.assertEqual(os.stat(os.path.join(to, "events.db")).st_uid, os.geteuid())
+        for name in BACKUP:
+            stat = os.stat(os.path.join(to, name))
+            self.assertEqual(stat.st_mode & 0o777, 0o700 if name == "blobs" else 0o600)
+            self.assertEqual(stat.st_uid, os.geteuid())
         self.assertEqual(contents(os.path.join(to, "events.db")), contents(self.path()))
         for name in os.listdir(self.path("db")):
             self.assertEqual(os.stat(self.path(f"db/{name}")).st_uid,
@@ -473,20 +480,22 @@ class Stopped(DataCase):
         self.run_command("import", self.file(line()))
         self.refused("backup", to, words="is there already")
         self.assertEqual(contents(os.path.join(to, "events.db")), before)
-        self.assertEqual(os.listdir(to), ["events.db"])
+        self.assertEqual(sorted(os.listdir(to)), sorted(BACKUP))
 
     def test_a_backup_of_what_is_not_right_is_none(self):
         to = self.folder()
         self.tamper("UPDATE sums SET open_cents = 5")
-        self.refused("backup", to, words="the copy is not good: 3 sums")
+        self.refused("backup", to, words="events.db: the copy is not good: 3 sums")
         self.assertEqual(os.listdir(to), [])
 
     def test_what_a_killed_backup_has_left_is_no_hindrance(self):
         to = self.folder()
-        with open(os.path.join(to, "events.db.incomplete"), "w", encoding="ascii") as file:
+        os.mkdir(os.path.join(to, ".incomplete"))
+        with open(os.path.join(to, ".incomplete/events.db"), "w", encoding="ascii") as file:
             file.write("half")
+        self.refused("restore", to, words=f"{to}: is not whole")
         self.run_command("backup", to)
-        self.assertEqual(os.listdir(to), ["events.db"])
+        self.assertEqual(sorted(os.listdir(to)), sorted(BACKUP))
 
     def test_a_restore_brings_all_back_and_can_be_undone(self):
         to = self.folder()
@@ -496,16 +505,15 @@ class Stopped(DataCase):
         second = contents(self.path())
         done = self.run_command("restore", to)
         kept, = self.kept()
-        self.assertRegex(kept, r"\Aevents\.db\.before-restore-\d{8}T\d{6}\.\d{6}Z\Z")
-        self.assertIn(f"caredesk restore '{self.path('db')}/{kept}'", done.stdout)
-        self.assertEqual(sorted(name for name in os.listdir(self.path("db"))
-                                if name.startswith("events")),
-                         sorted(["events.db", "events.db.lock", kept]))
+        self.assertRegex(kept, r"\Abefore-restore-\d{8}T\d{6}\.\d{6}Z\Z")
+        self.assertIn(f"caredesk restore '{self.data}/{kept}'", done.stdout)
+        self.assertEqual(sorted(os.listdir(self.path(kept))), sorted(BACKUP))
+        self.assertEqual(sorted(name for name in os.listdir(self.path("db"))),
+                         sorted(BACKUP[:-1] + [f"{name}.lock" for name in BACKUP[:-1]]))
         self.assertEqual(contents(self.path()), first)
         self.run_command("recount")
         self.assertEqual(os.stat(self.path()).st_uid, os.stat(self.path("db")).st_uid)
-        os.rename(self.path(f"db/{kept}"), self.path("db/undo"))  # within the same second
-        self.run_command("restore", self.path("db/undo"))
+        self.run_command("restore", self.path(kept))
         self.assertEqual(contents(self.path()), second)
 
     def test_a_restore_takes_what_was_only_in_the_log_along(self):
@@ -521,7 +529,7 @@ class Stopped(DataCase):
         self.assertGreater(os.path.getsize(self.path(LEDGER + "-wal")), 0)
         self.run_command("restore", to)
         kept, = self.kept()
-        with database(self.path(f"db/{kept}")) as db:
+        with database(self.path(f"{kept}/events.db")) as db:
             self.assertEqual(db.execute("SELECT what FROM audit WHERE id = 77").fetchone(),
                              ("logged",))
         with database(self.path()) as db:
@@ -534,8 +542,6 @@ class Stopped(DataCase):
         for _ in range(3):
             with database(self.path()) as db:
                 epochs.add(db.execute("SELECT epoch FROM origin").fetchone())
-            for name in self.kept():
-                os.unlink(self.path(f"db/{name}"))
             self.run_command("restore", to)
         self.assertEqual(len(epochs), 3)
 
@@ -557,7 +563,6 @@ class Stopped(DataCase):
                 self.refused("restore", to, words="the backup is not good")
                 self.assertEqual(contents(self.path()), before)
                 self.assertEqual(self.kept(), [])
-                self.assertFalse([n for n in os.listdir(self.path("db")) if "restored" in n])
         with open(backup, "wb") as file:
             file.write(good)
         with database(backup) as db:
@@ -567,7 +572,7 @@ class Stopped(DataCase):
 
     def test_a_backup_that_is_not_there_is_named(self):
         to = self.folder()
-        self.refused("restore", to, words=f"{to}/events.db: No such file")
+        self.refused("restore", to, words=f"{to}: there is no backup in it")
         self.refused("restore", f"{to}/nope", words=f"{to}/nope: No such file")
 
     def test_a_backup_is_not_made_in_the_data_folder(self):
@@ -624,14 +629,15 @@ class Stopped(DataCase):
             file.write("its log")
         self.run_command("restore", to)
         self.assertEqual(contents(self.path()), before)
-        kept = sorted(self.kept())
-        self.assertEqual(len(kept), 2, kept)
-        with open(self.path(f"db/{kept[0]}"), "rb") as file:
+        kept, = self.kept()
+        with open(self.path(f"{kept}/events.db"), "rb") as file:
             self.assertTrue(file.read().startswith(b"this is no database"))
-        with open(self.path(f"db/{kept[1]}"), "rb") as file:
+        with open(self.path(f"{kept}/events.db-wal"), "rb") as file:
             self.assertEqual(file.read(), b"its log")
         self.empty()
-        self.assertEqual(self.run_command("restore", to).stdout, "restored\n")
+        self.assertEqual(self.run_command("restore", to).stdout,
+                         "restored accounts audios events stats\n")
+        self.assertEqual(self.kept(), [kept])
         self.assertEqual(contents(self.path()), before)
 
     def test_a_service_runs_on_what_was_restored(self):
@@ -801,7 +807,7 @@ class Running(DataCase):
             self.assertIn("runs there", "\n".join(service.lines))
             self.refused("import", self.file(line()), data=folder,
                          words="another process writes the database")
-            self.refused("restore", self.folder(), data=folder, words="No such file")
+            self.refused("restore", self.folder(), data=folder, words="there is no backup")
             command.stdin.write(line())
             command.stdin.close()
             self.assertEqual(command.stdout.read(), "imported 1 events\n")

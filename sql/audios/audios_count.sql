@@ -1,0 +1,2 @@
+-- -> number of sessions
+SELECT count(*) FROM audios

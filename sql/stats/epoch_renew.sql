@@ -1,0 +1,1 @@
+UPDATE state SET epoch = lower(hex(randomblob(8)))
