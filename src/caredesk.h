@@ -110,6 +110,10 @@ enum err data_open(
     const struct conf_options *options, enum data_use use, struct data *data) MUST_CHECK;
 void data_close(struct data *data);
 
+/* ERR_INPUT if FOLDER, a real path, is in the data folder, which we are in: WHAT outlives that, or
+ * what is erased there. */
+enum err data_outside(const char *folder, const char *what) MUST_CHECK;
+
 /* The ledger, by its writer; ERR_BUSY with words for an operator. */
 enum err data_write_ledger(struct db **db) MUST_CHECK;
 

@@ -87,20 +87,11 @@ open_target(const char *name, struct target *target)
 static enum err
 check_outside(const struct target *target)
 {
-	char data[PATH_MAX];
-	size_t n;
+	enum err err = data_outside(target->folder, "a backup");
 
-	if (getcwd(data, sizeof(data)) == NULL)
-		return OK;
-	n = strlen(data);
-	if (strncmp(target->folder, data, n) == 0 &&
-	    (target->folder[n] == '/' || target->folder[n] == '\0')) {
-		if (target->is_new)
-			(void)rmdir(target->folder);
-		return fail(ERR_INPUT, "%s is in the data folder: a backup belongs elsewhere",
-		    target->folder);
-	}
-	return OK;
+	if (err != OK && target->is_new)
+		(void)rmdir(target->folder);
+	return err;
 }
 
 /* --- One instant. */

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
@@ -83,6 +84,20 @@ data_close(struct data *data)
 	if (data->lock_fd >= 0)
 		(void)close(data->lock_fd);
 	conf_close(data->conf);
+}
+
+enum err
+data_outside(const char *folder, const char *what)
+{
+	char data[PATH_MAX];
+	size_t n;
+
+	if (getcwd(data, sizeof(data)) == NULL)
+		return fail(ERR_BUSY, "the data folder: %m");
+	n = strlen(data);
+	if (strncmp(folder, data, n) != 0 || (folder[n] != '/' && folder[n] != '\0'))
+		return OK;
+	return fail(ERR_INPUT, "%s is in the data folder: %s belongs elsewhere", folder, what);
 }
 
 enum err

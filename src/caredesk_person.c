@@ -29,7 +29,7 @@
 #define INCOMPLETE ".incomplete"
 #define COPY_BYTES (64 * 1024)
 #define IMAGE_TRIES 10
-#define KEPT DATA_DATABASES "/*before-restore*"
+#define KEPT "before-restore-*/accounts.db"
 
 static const char *const images[] = { ".jpg", ".png" };
 static const char *const members[] = { "account.json", "answers.json", "README.txt", "image.jpg",
@@ -104,23 +104,6 @@ open_target(const char *path, struct target *target)
 	if (fstatat(target->parent_fd, target->name, &st, AT_SYMLINK_NOFOLLOW) == 0)
 		return fail(ERR_CONFLICT, "%s: is there already, and is not written over", path);
 	return OK;
-}
-
-/* What is erased later must not stay in the data folder. */
-static enum err
-check_outside(const struct target *target)
-{
-	char data[PATH_MAX];
-	size_t n;
-
-	if (getcwd(data, sizeof(data)) == NULL)
-		return OK;
-	n = strlen(data);
-	if (strncmp(target->parent, data, n) != 0 ||
-	    (target->parent[n] != '/' && target->parent[n] != '\0'))
-		return OK;
-	return fail(ERR_INPUT, "%s is in the data folder: what is exported belongs elsewhere",
-	    target->parent);
 }
 
 static void
@@ -408,7 +391,7 @@ caredesk_person_export(const struct caredesk_options *options)
 	(void)snprintf(name, sizeof(name), "person-%" PRId64, id);
 	if ((err = open_target(options->second != NULL ? options->second : name, &target)) == OK &&
 	    (err = data_open(&options->conf, DATA_READ, &data)) == OK &&
-	    (err = check_outside(&target)) == OK)
+	    (err = data_outside(target.parent, "what is exported")) == OK)
 		err = export_person(id, &target);
 	close_target(&target);
 	data_close(&data);

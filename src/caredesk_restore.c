@@ -30,6 +30,7 @@
 #include "caredesk.h"
 #include "lib/account.h"
 #include "lib/clock.h"
+#include "lib/person.h"
 #include "lib/text.h"
 
 #define KEPT "before-restore-"
@@ -293,6 +294,33 @@ copy_all(struct restore *r)
 
 /* --- What the user does: the new data sets. */
 
+/* Who was erased since the backup was made stays so; the images are for the next sweep. */
+static enum err
+erase_again(struct db *db)
+{
+	struct db *old = NULL;
+	int64_t count = 0;
+	enum err err;
+
+	if (access(ACCOUNT_FILE, F_OK) != 0)
+		return OK;
+	if (db_open(ACCOUNT_FILE, DB_READ, &account_schema, &old) != OK) {
+		(void)printf(ACCOUNT_FILE " as it is now cannot be read (%s): whoever was erased "
+					  "since the backup must be erased again\n",
+		    err_words());
+		return OK;
+	}
+	if ((err = db_begin(db)) == OK && (err = person_erase_again(old, db, &count)) == OK)
+		err = db_commit(db);
+	if (err != OK)
+		db_rollback(db);
+	db_close(old);
+	if (err != OK || count == 0)
+		return err;
+	(void)printf("erased again, as since the backup: %" PRId64 " of its accounts\n", count);
+	return (err = db_rewrite(db)) == OK ? db_empty_log(db) : err;
+}
+
 static enum err
 renew_epoch(struct db *db, const struct db_sql *sql)
 {
@@ -357,7 +385,8 @@ prepare_set(const struct restore *r, const struct data_set *set)
 	if (err == OK && has == 0) /* an empty file would be made a data set without rows */
 		err = fail(ERR_INPUT, "the file is no database of %s", set->schema->name);
 	if (err == OK && (err = db_open(path, DB_WRITE, set->schema, &db)) == OK &&
-	    (err = data_check(db, set)) == OK && data_set_has_blobs(set))
+	    (err = data_check(db, set)) == OK && data_set_has_blobs(set) &&
+	    (err = erase_again(db)) == OK)
 		err = check_images(r, db);
 	if (err == OK)
 		err = renew_epoch(db, set->epoch_renew);

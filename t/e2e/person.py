@@ -255,7 +255,9 @@ class Running(PersonCase):
         self.assertNotEqual(again.id, person.id)
 
     def test_what_a_restore_has_kept_is_named(self):
-        kept = "db/accounts.db.before-restore-20261120T031700Z"
+        kept = "before-restore-20261120T031700Z/accounts.db"
+        os.mkdir(os.path.dirname(self.path(kept)))
+        self.addCleanup(os.rmdir, os.path.dirname(self.path(kept)))
         with open(self.path(kept), "wb"):
             self.addCleanup(os.unlink, self.path(kept))
         self.assertIn(f"what may still hold it: {kept}", self.erase(Person(self, 0)).stdout)
@@ -389,6 +391,25 @@ class Stopped(PersonCase):
             self.assertEqual(os.stat(path).st_uid, os.stat(self.path("db")).st_uid, path)
         self.run_command("person", "export", str(other.id), f"{here}/b")
         self.assertExported(other, f"{here}/b")
+
+    def test_a_restore_of_an_older_backup_brings_nobody_back(self):
+        self.others()
+        person, other, to = self.person(kind="jpg"), self.person(1), os.path.join(self.folder(), "b")
+        self.run_command("backup", to)
+        self.assertNotEqual(traces(person, to), [])
+        self.erase(person)
+        self.service.stop()
+        done = self.run_command("restore", to)
+        self.assertIn("erased again, as since the backup: 1 of its accounts", done.stdout)
+        self.assertEqual(traces(person, self.path("db")), [])
+        self.service = Service(data=self.data)
+        self.addCleanup(self.service.close)
+        self.assertEqual(self.service.get(person.target).status, 404)
+        self.assertEqual(self.service.get(other.target).json["name"], other.account["name"])
+        wait_for(lambda: not traces(person, self.data), "its image is swept")
+        self.service.stop()
+        again = self.run_command("restore", to)
+        self.assertIn("erased again, as since the backup: 1 of", again.stdout)
 
     def test_a_command_that_was_killed_is_completed_by_the_next(self):
         people, choose = [self.person(i) for i in range(ROUNDS)], random.Random(3)
