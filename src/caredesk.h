@@ -181,6 +181,11 @@ enum err folder_give(const char *path, const struct user *owner) MUST_CHECK;
 /* With all that is in it, and without following links. */
 void folder_remove(const char *path);
 
+/* The same under the name ASIDE, on the same file system: killed in the middle, nothing half
+ * removed bears the name PATH, nor does what still removes it touch what is made under that name
+ * anew. */
+void folder_discard(const char *path, const char *aside);
+
 /* The blob KEY into the folder TO; blobs_settle() ends it for all: what is in TO is on disk. */
 enum err blobs_copy(struct blob *from, const char *key, const char *to, const struct user *owner,
     int64_t *bytes) MUST_CHECK;

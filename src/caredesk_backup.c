@@ -25,7 +25,7 @@
 
 struct target {
 	char folder[PATH_MAX];
-	char incomplete[PATH_ROOM];
+	char incomplete[PATH_ROOM], removed[PATH_ROOM];
 	int lock_fd; /* the folder's: two backups into one are not made at once */
 	bool is_new; /* it was made for this */
 	bool is_naming; /* part of it may have its name */
@@ -80,6 +80,7 @@ open_target(const char *name, struct target *target)
 		return fail(ERR_BUSY, "%s: another backup is being made there", name);
 	(void)snprintf(target->incomplete, sizeof(target->incomplete), "%s/" BACKUP_INCOMPLETE,
 	    target->folder);
+	(void)snprintf(target->removed, sizeof(target->removed), "%s/.removed", target->folder);
 	return OK;
 }
 
@@ -336,7 +337,7 @@ make_backup(struct backup *b)
 {
 	enum err err;
 
-	folder_remove(b->target->incomplete); /* of one that was killed */
+	folder_discard(b->target->incomplete, b->target->removed); /* of one that was killed */
 	if ((err = folder_make(b->target->incomplete)) != OK || (err = open_all(b)) != OK ||
 	    (err = copy_all(b)) != OK || (err = verify_all(b)) != OK || (err = name_all(b)) != OK)
 		return err;
@@ -357,7 +358,7 @@ backup(struct target *target)
 		db_close(b.readers[i]);
 	blob_close(b.blobs);
 	if (err != OK && !target->is_naming)
-		folder_remove(target->incomplete);
+		folder_discard(target->incomplete, target->removed);
 	return err;
 }
 

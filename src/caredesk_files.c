@@ -97,6 +97,14 @@ folder_remove(const char *path)
 		;
 }
 
+void
+folder_discard(const char *path, const char *aside)
+{
+	folder_remove(aside);
+	if (rename(path, aside) == 0)
+		folder_remove(aside);
+}
+
 enum err
 blobs_copy(
     struct blob *from, const char *key, const char *to, const struct user *owner, int64_t *copied)

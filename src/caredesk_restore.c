@@ -177,15 +177,6 @@ is_replaced(const struct restore *r, const char *name, const char **at)
 
 /* --- What a restore that was killed has left. */
 
-/* Under another name first: half removed, it must not look like what is kept. */
-static void
-discard(const char *folder)
-{
-	folder_remove(REMOVED);
-	if (rename(folder, REMOVED) == 0)
-		folder_remove(REMOVED);
-}
-
 static enum err
 remove_leftovers(void)
 {
@@ -196,15 +187,15 @@ remove_leftovers(void)
 
 	if (dir == NULL)
 		return fail(ERR_BUSY, "the data folder: %m");
-	folder_remove(REMOVED);
+	folder_remove(REMOVED); /* it has no mark any more, perhaps */
 	while ((entry = readdir(dir)) != NULL)
 		if (strncmp(entry->d_name, KEPT, sizeof(KEPT) - 1) == 0 &&
 		    lstat(name_in(entry->d_name, BACKUP_INCOMPLETE, path), &st) == 0)
-			discard(entry->d_name);
+			folder_discard(entry->d_name, REMOVED);
 	(void)closedir(dir);
 	if (unlink(OLD_MARK) != 0 && errno != ENOENT)
 		return fail(ERR_BUSY, OLD_MARK ": %m");
-	folder_remove(OLD_BLOBS);
+	folder_discard(OLD_BLOBS, REMOVED);
 	return path_sync(DATA_DATABASES);
 }
 
@@ -678,8 +669,8 @@ restore(struct restore *r, const char *config)
 	    (err = take_along(r)) == OK)
 		err = exchange(r, &done);
 	if (!done) {
-		discard(r->kept);
-		folder_remove(OLD_BLOBS);
+		folder_discard(r->kept, REMOVED);
+		folder_discard(OLD_BLOBS, REMOVED);
 		return err;
 	}
 	tidy_kept(r);
@@ -701,10 +692,12 @@ enum err
 caredesk_restore(const struct caredesk_options *options)
 {
 	struct data data = { .lock_fd = -1 };
-	struct restore r = { .fds = { -1, -1, -1, -1 } };
+	struct restore r = { 0 };
 	char config[PATH_MAX] = "";
 	enum err err;
 
+	for (size_t i = 0; i < DATA_SETS; i++)
+		r.fds[i] = -1;
 	if (options->conf.file != NULL && realpath(options->conf.file, config) == NULL)
 		config[0] = '\0'; /* data_open() says why */
 	if ((err = open_source(options->argument, &r)) == OK &&

@@ -1,37 +1,22 @@
 """backup, restore and fsck of all data sets and the images: one instant, all or nothing."""
-import contextlib
 import glob
 import json
 import os
 import random
 import shlex
 import shutil
-import signal
-import sqlite3
 import subprocess
 import threading
 import time
-import unittest
 
 import harness
-from harness import Case, Service, at_once, note, program
+from data import PATIENCE, DataCase, database
+from harness import Service, at_once, note, program
 from images import form, png
 
-PATIENCE = 6 * harness.LONG  # seconds; with sanitizers on a busy machine
 ROUNDS = int(os.environ.get("CAREDESK_CRASH_ROUNDS", 10))
 SETS = ("accounts", "audios", "events", "stats")
 JSON = {"Content-Type": "application/json"}
-
-
-@contextlib.contextmanager
-def database(path):
-    """Looked into, or tampered with, behind everybody's back."""
-    connection = sqlite3.connect(path)
-    try:
-        with connection:
-            yield connection
-    finally:
-        connection.close()
 
 
 def rows(folder):
@@ -121,34 +106,7 @@ def made_folder(add_cleanup):
     return service.data
 
 
-class BackupCase(Case):
-    """Each test may have folders, which go with it."""
-
-    start = False
-
-    def folder(self):
-        path = harness.folder()
-        self.addCleanup(shutil.rmtree, path)
-        return path
-
-    def run_command(self, *arguments, status=0, data=None):
-        done = subprocess.run([program("caredesk"), *arguments, "--data", data or self.data],
-                              stdin=subprocess.DEVNULL, capture_output=True, text=True,
-                              timeout=PATIENCE, check=False)
-        self.assertEqual(done.returncode, status, done)
-        for word in ("Sanitizer", "runtime error"):
-            self.assertNotIn(word, done.stderr)
-        return done
-
-    def refused(self, *arguments, words):
-        done = self.run_command(*arguments, status=1)
-        for word in [words] if isinstance(words, str) else words:
-            self.assertIn(word, done.stderr)
-        return done
-
-    def path(self, name):
-        return os.path.join(self.data, name)
-
+class BackupCase(DataCase):
     def kept(self):
         return sorted(name for name in os.listdir(self.data) if name.startswith("before-restore"))
 
