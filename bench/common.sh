@@ -1,5 +1,6 @@
-# The machinery of the benchmarks.  Sourced by bash, by run.sh and stats.sh, which have a comment of how
-# they are used, every_suite, a function bench_SUITE for each, numbers (their options), and then
+# The machinery of the benchmarks.  Sourced by bash, by accounts.sh, run.sh and stats.sh, which have a
+# comment of how they are used, every_suite, a function bench_SUITE for each, numbers (their options), and
+# then
 #
 #	read_options "$@"
 #	begin [TOOL]...
@@ -251,6 +252,101 @@ function done(summary, latency, requests)
 	    e.connect + e.read + e.write + e.timeout + e.status, latency.max))
 end
 END
+}
+
+# PATH: wrk's script of POSTs, each with a key of its own; send() makes one of a body.
+write_sender() {
+	cat <<END
+local head = "POST $1 HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n" ..
+END
+	cat <<'END'
+    "Idempotency-Key: %08x-%04x-4000-8000-%012x\r\nContent-Length: %d\r\n\r\n%s"
+local n = 0
+local random = math.random
+
+function init(args)
+	local file = io.open("/dev/urandom", "rb")
+	local a, b, c, d = file:read(4):byte(1, 4)
+	file:close()
+	math.randomseed(a + 256 * (b + 256 * (c + 256 * d)))
+	run = random(0, 65535)
+end
+
+local function send(text)
+	n = n + 1
+	return head:format(random(0, 2147483647), run, n, #text, text)
+end
+END
+}
+
+# The nginx before floor, shelf and peer: caredesk's own as far as it bears on speed.
+write_rig() {
+	local rendered=$tmp/rendered.conf
+
+	"$build/caredesk" render-nginx >"$rendered"
+	mkdir -p "$tmp/rig/log" "$tmp/rig/tmp" "$tmp/rig/html"
+	cat >"$tmp/rig/nginx.conf" <<END
+$user_line
+daemon off;
+worker_processes auto;
+worker_rlimit_nofile 16384;
+pid nginx.pid;
+error_log stderr warn;
+events {
+	worker_connections 4096;
+}
+http {
+	server_tokens off;
+	default_type application/json;
+	client_body_temp_path tmp/body;
+	fastcgi_temp_path tmp/fastcgi;
+	proxy_temp_path tmp/proxy;
+	scgi_temp_path tmp/scgi;
+	uwsgi_temp_path tmp/uwsgi;
+	keepalive_requests 100000;
+	tcp_nodelay on;
+$(awk '/^\tmap /, /^\t}/' "$rendered")
+$(awk '/log_format/, /access_log/' "$rendered")
+$(grep -E '^	fastcgi_(keep_conn|request_buff|buffer|param|pass_header)' "$rendered")
+$(for name in floor constant peer bare; do
+	echo "upstream $name { server unix:$tmp/$name.sock; keepalive 256; keepalive_requests 1000000; }"
+done)
+$(for name in accounts coalesce report; do
+	echo "upstream $name { server unix:$tmp/data/run/$name.sock; keepalive 256; keepalive_requests 1000000; }"
+done)
+	server {
+		listen 127.0.0.1:$rig_port backlog=1024;
+		location /floor/ { fastcgi_pass floor; }
+		location /shelf/ { fastcgi_pass constant; }
+		location /peer/ { fastcgi_pass peer; }
+		location /bare/ { fastcgi_pass bare; }
+		location /api/coalescence/ { fastcgi_pass coalesce; }
+		location /events/report { fastcgi_pass report; }
+		location /accounts { fastcgi_pass accounts; }
+		location /static/ { root html; }
+	}
+}
+END
+}
+
+start_rig() {
+	take_port
+	rig_port=$port
+	rig=http://127.0.0.1:$rig_port
+	write_rig
+	start rig nginx -e stderr -p "$tmp/rig/" -c nginx.conf
+	await eval '! is_free $rig_port'
+}
+
+# PROGRAM...: of the service in $tmp/data, which the rig is to reach.
+start_rig_before() {
+	local program
+
+	chmod 711 "$tmp/data" "$tmp/data/run"
+	start_rig
+	for program; do
+		chmod 666 "$tmp/data/run/$program.sock"
+	done
 }
 
 # DATA [BUILD]: the service, with $house_settings, on $caredesk.

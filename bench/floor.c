@@ -16,10 +16,24 @@
 static char whole[1 << 20];
 static int whole_bytes;
 
+/* Or it would be taken for the next request of the connection. */
+static void
+read_body(FCGX_Request *fcgi)
+{
+	char bytes[4096];
+
+	while (FCGX_GetStr(bytes, sizeof(bytes), fcgi->in) > 0)
+		;
+}
+
 static void
 answer(FCGX_Request *fcgi, void *own)
 {
+	const char *length = FCGX_GetParam("CONTENT_LENGTH", fcgi->envp);
+
 	(void)own;
+	if (length != NULL && length[0] != '\0')
+		read_body(fcgi);
 	(void)FCGX_PutStr(whole, whole_bytes, fcgi->out);
 }
 

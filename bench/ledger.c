@@ -1,12 +1,16 @@
 /*
- * ledger: the events database by libsqlite3 and as little else as possible: what our programs are
- * held against, and what fills the databases of the benchmarks.  Runs the statements of sql/.
+ * ledger: our databases by libsqlite3 and as little else as possible: what our programs are held
+ * against, and what fills the databases of the benchmarks.  Runs the statements of sql/.
  *
  *	ledger fill FILE EVENTS CAREGIVERS	makes FILE, or fills one that the service has made
  *	ledger insert FILE SECONDS CAREGIVERS	64 clients, one writer, shared commits, no HTTP
  *	ledger lines EVENTS CAREGIVERS		prints events for an import
  *	ledger import FILE EVENTS CAREGIVERS	inserts the same events in one transaction
  *	ledger report FILE			reads the sums of all months and caregivers
+ *	ledger people FILE ACCOUNTS		fills a database of accounts that the service has
+ *made
+ *
+ * insert writes events, or what --rows says: accounts, audios.
  *
  * Every command prints what it took in one line.
  */
@@ -25,6 +29,9 @@
 #include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
+
+#include "lib/account.h"
+#include "lib/audio.h"
 
 #define SECOND_US INT64_C(1000000)
 #define DAY_US (86400 * SECOND_US)
@@ -396,6 +403,13 @@ struct writer {
 	sqlite3_stmt *price, *insert, *sum, *audit, *find, *keep;
 };
 
+/* What is inserted: all that a POST of it does to the database. */
+struct rows {
+	const char *name;
+	void (*open)(struct writer *w);
+	void (*write)(const struct writer *w, const struct client *c);
+};
+
 static void *
 client_main(void *arg)
 {
@@ -430,7 +444,21 @@ client_main(void *arg)
 }
 
 static void
-keep_answer(const struct writer *w, const struct client *c, int64_t id, int64_t amount, int64_t now)
+keep_answer(const struct writer *w, const struct client *c, int64_t now, const char *location,
+    const char *body, int n)
+{
+	bind_text(w->keep, 1, c->key, -1);
+	(void)sqlite3_bind_blob(w->keep, 2, c->digest, sizeof(c->digest), SQLITE_STATIC);
+	(void)sqlite3_bind_int64(w->keep, 3, now);
+	(void)sqlite3_bind_int64(w->keep, 4, 201);
+	bind_text(w->keep, 5, location, -1);
+	bind_text(w->keep, 6, "\"0\"", -1);
+	(void)sqlite3_bind_blob(w->keep, 7, body, n, SQLITE_STATIC);
+	(void)finish(w->keep, 0);
+}
+
+static void
+keep_event(const struct writer *w, const struct client *c, int64_t id, int64_t amount, int64_t now)
 {
 	char body[320], location[64];
 	int n = snprintf(body, sizeof(body),
@@ -442,26 +470,24 @@ keep_answer(const struct writer *w, const struct client *c, int64_t id, int64_t 
 	    id, type_ids[c->type], c->caregiver_id, amount);
 
 	(void)snprintf(location, sizeof(location), "/api/events/%" PRId64, id);
-	bind_text(w->keep, 1, c->key, -1);
-	(void)sqlite3_bind_blob(w->keep, 2, c->digest, sizeof(c->digest), SQLITE_STATIC);
-	(void)sqlite3_bind_int64(w->keep, 3, now);
-	(void)sqlite3_bind_int64(w->keep, 4, 201);
-	bind_text(w->keep, 5, location, -1);
-	bind_text(w->keep, 6, "\"0\"", -1);
-	(void)sqlite3_bind_blob(w->keep, 7, body, n, SQLITE_STATIC);
-	(void)finish(w->keep, 0);
+	keep_answer(w, c, now, location, body, n);
 }
 
-/* All that POST /events does to the database. */
+static void
+open_events(struct writer *w)
+{
+	read_types(w->db);
+	w->price = prepare(w->db, "events/price_in_force");
+	w->insert = prepare(w->db, "events/event_insert");
+	w->sum = prepare(w->db, "events/sum_add");
+	w->audit = prepare(w->db, "shared/audit_insert");
+}
+
 static void
 write_event(const struct writer *w, const struct client *c)
 {
 	int64_t now = now_us(CLOCK_REALTIME), month = month_of(c->start_us), amount, id;
 
-	if (options.savepoints)
-		run(w->db, "SAVEPOINT change");
-	bind_text(w->find, 1, c->key, -1);
-	(void)finish(w->find, 0);
 	bind_ints(w->price, (int64_t[]){ type_ids[c->type], c->start_us }, 2);
 	amount = finish(w->price, 0);
 	bind_ints(w->insert,
@@ -470,7 +496,105 @@ write_event(const struct writer *w, const struct client *c)
 	bind_ints(w->sum, (int64_t[]){ month, c->caregiver_id, amount, 1 }, 4);
 	(void)finish(w->sum, 0);
 	audit(w->audit, now, id);
-	keep_answer(w, c, id, amount, now);
+	keep_event(w, c, id, amount, now);
+}
+
+static void
+open_accounts(struct writer *w)
+{
+	w->insert = prepare(w->db, "accounts/account_insert");
+}
+
+/* Its id. */
+static int64_t
+insert_account(sqlite3_stmt *s, const char *const texts[ACCOUNT_FIELDS], int64_t now)
+{
+	unsigned char digests[ACCOUNT_FIELDS][ACCOUNT_DIGEST_BYTES];
+
+	for (int i = 0; i < ACCOUNT_FIELDS; i++) {
+		account_digest(texts[i], strlen(texts[i]), digests[i]);
+		bind_text(s, 1 + i, texts[i], -1);
+		(void)sqlite3_bind_blob(
+		    s, 1 + ACCOUNT_FIELDS + i, digests[i], ACCOUNT_DIGEST_BYTES, SQLITE_STATIC);
+	}
+	(void)sqlite3_bind_int64(s, 1 + 2 * ACCOUNT_FIELDS, now);
+	return finish(s, 0);
+}
+
+static void
+write_account(const struct writer *w, const struct client *c)
+{
+	char name[64], email[64], address[64], body[512], location[64];
+	int64_t now = now_us(CLOCK_REALTIME), id;
+	int n;
+
+	(void)snprintf(name, sizeof(name), "Ada Berg %.8s", c->key);
+	(void)snprintf(email, sizeof(email), "%s@example.com", c->key);
+	(void)snprintf(address, sizeof(address), "Storgatan %.4s, 111 11 Stockholm", c->key + 9);
+	id = insert_account(w->insert, (const char *[]){ name, email, address }, now);
+	n = snprintf(body, sizeof(body),
+	    "{\"id\":%" PRId64 ",\"name\":\"%s\",\"email\":\"%s\",\"address\":\"%s\","
+	    "\"image_hosted_url\":null,\"created_at\":\"2026-11-21T04:18:58.000000Z\","
+	    "\"updated_at\":\"2026-11-21T04:18:58.000000Z\"}",
+	    id, name, email, address);
+	(void)snprintf(location, sizeof(location), "/accounts/%" PRId64, id);
+	keep_answer(w, c, now, location, body, n);
+}
+
+static void
+open_audios(struct writer *w)
+{
+	w->insert = prepare(w->db, "audios/audio_insert");
+}
+
+static void
+write_audio(const struct writer *w, const struct client *c)
+{
+	char body[640], location[64];
+	int64_t now = now_us(CLOCK_REALTIME), values[5 + AUDIO_TICKS], session_id;
+	uint64_t random;
+	int n;
+
+	memcpy(&random, c->digest, sizeof(random));
+	session_id = (int64_t)random;
+	memcpy(values, (int64_t[]){ session_id, (int64_t)(random % AUDIO_TICKS), 3, now, now },
+	    5 * sizeof(*values));
+	n = snprintf(body, sizeof(body), "{\"session_id\":%" PRId64 ",\"ticks\":[", session_id);
+	for (int i = 0; i < AUDIO_TICKS; i++) {
+		int64_t thousandths = -10000 - (int64_t)(next_random(&random) % 90001);
+
+		values[5 + i] = thousandths * INT64_C(1000000000000);
+		n += snprintf(body + n, sizeof(body) - (size_t)n, "%" PRId64 ".%03" PRId64 ",",
+		    thousandths / 1000, -thousandths % 1000);
+	}
+	n += snprintf(body + n - 1, sizeof(body) - (size_t)n,
+	    "],\"selected_tick\":%" PRId64 ",\"step_count\":3,"
+	    "\"created_at\":\"2026-11-21T04:18:58.000000Z\","
+	    "\"updated_at\":\"2026-11-21T04:18:58.000000Z\"}",
+	    values[1]);
+	bind_ints(w->insert, values, 5 + AUDIO_TICKS);
+	(void)finish(w->insert, 0);
+	(void)snprintf(location, sizeof(location), "/audios/%" PRId64, session_id);
+	keep_answer(w, c, now, location, body, n - 1);
+}
+
+static const struct rows kinds[] = {
+	{ "events", open_events, write_event },
+	{ "accounts", open_accounts, write_account },
+	{ "audios", open_audios, write_audio },
+};
+
+static const struct rows *inserted = &kinds[0];
+
+/* Begins as every POST does: has it come before? */
+static void
+write_rows(const struct writer *w, const struct client *c)
+{
+	if (options.savepoints)
+		run(w->db, "SAVEPOINT change");
+	bind_text(w->find, 1, c->key, -1);
+	(void)finish(w->find, 0);
+	inserted->write(w, c);
 	if (options.savepoints)
 		run(w->db, "RELEASE change");
 }
@@ -530,7 +654,7 @@ writer_main(void *arg)
 	while ((first = take_clients()) != NULL) {
 		run(w->db, "BEGIN IMMEDIATE");
 		for (struct client *c = first; c != NULL; c = c->next) {
-			write_event(w, c);
+			write_rows(w, c);
 			queue.changes++;
 		}
 		run(w->db, "COMMIT");
@@ -559,11 +683,7 @@ writer_open(struct writer *w, const char *file)
 	    "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 0; "
 	    "PRAGMA wal_checkpoint = TRUNCATE");
 	(void)sqlite3_wal_hook(w->db, log_grew, NULL);
-	read_types(w->db);
-	w->price = prepare(w->db, "events/price_in_force");
-	w->insert = prepare(w->db, "events/event_insert");
-	w->sum = prepare(w->db, "events/sum_add");
-	w->audit = prepare(w->db, "shared/audit_insert");
+	inserted->open(w);
 	w->find = prepare(w->db, "shared/answer_find");
 	w->keep = prepare(w->db, "shared/answer_keep");
 }
@@ -607,8 +727,8 @@ print_insert(const struct client *clients, double seconds)
 	(void)getrusage(RUSAGE_SELF, &usage);
 	cpu_us = (double)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) * 1e6 +
 	    (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec);
-	(void)printf("%.0f events/s, median %.2f ms, p99 %.2f, max %.1f, batch %.1f, "
-		     "%.2f pages and %.1f us of CPU an event, %" PRId64
+	(void)printf("%.0f rows/s, median %.2f ms, p99 %.2f, max %.1f, batch %.1f, "
+		     "%.2f pages and %.1f us of CPU a change, %" PRId64
 		     " checkpoints, at most %.1f ms\n",
 	    changes / seconds, all[n / 2] / 1e3, all[n - 1 - n / 100] / 1e3, all[n - 1] / 1e3,
 	    changes / (double)queue.transactions, (double)queue.pages / changes, cpu_us / changes,
@@ -778,6 +898,37 @@ report(const char *file)
 	(void)sqlite3_close(db);
 }
 
+/* --- people */
+
+/* As if they had come one by one; several live at one address. */
+static void
+people(const char *file, int64_t accounts)
+{
+	sqlite3 *db = open_file(file);
+	sqlite3_stmt *insert;
+	char name[64], email[64], address[64];
+	int64_t begin_us = now_us(CLOCK_MONOTONIC), now = now_us(CLOCK_REALTIME);
+
+	set(db, "cache_size", -4 * 1024 * 1024);
+	run(db,
+	    "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; "
+	    "PRAGMA locking_mode = EXCLUSIVE; BEGIN");
+	insert = prepare(db, "accounts/account_insert");
+	for (int64_t i = 1; i <= accounts; i++) {
+		(void)snprintf(name, sizeof(name), "Ada Berg %08" PRId64, i);
+		(void)snprintf(email, sizeof(email), "ada.berg.%" PRId64 "@example.com", i);
+		(void)snprintf(
+		    address, sizeof(address), "Storgatan %" PRId64 ", 111 11 Stockholm", i / 3);
+		if (insert_account(insert, (const char *[]){ name, email, address }, now) != i)
+			die("the database was not empty", NULL);
+	}
+	run(db, "COMMIT; PRAGMA locking_mode = NORMAL; PRAGMA journal_mode = WAL");
+	(void)sqlite3_finalize(insert);
+	(void)sqlite3_close(db);
+	sync();
+	(void)printf("%" PRId64 " accounts in %.1f s\n", accounts, seconds_since(begin_us));
+}
+
 /* --- the command line */
 
 static const struct option known[] = {
@@ -790,6 +941,7 @@ static const struct option known[] = {
 	{ "each", no_argument, NULL, 'e' },
 	{ "savepoints", no_argument, NULL, 's' },
 	{ "audit", no_argument, NULL, 'a' },
+	{ "rows", required_argument, NULL, 'r' },
 	{ NULL, 0, NULL, 0 },
 };
 
@@ -798,10 +950,20 @@ usage(void)
 {
 	(void)fprintf(stderr,
 	    "usage: ledger fill|insert|import FILE N CAREGIVERS | lines N CAREGIVERS"
-	    " | report FILE\n"
+	    " | report FILE | people FILE N\n"
 	    "\t[--sql DIR] [--page-size BYTES] [--cache KIB] [--checkpoint PAGES] [--clients N]\n"
-	    "\t[--without INDEX]... [--each] [--savepoints] [--audit]\n");
+	    "\t[--without INDEX]... [--each] [--savepoints] [--audit]\n"
+	    "\t[--rows events|accounts|audios]\n");
 	exit(2);
+}
+
+static const struct rows *
+rows_named(const char *name)
+{
+	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
+		if (strcmp(kinds[i].name, name) == 0)
+			return &kinds[i];
+	usage();
 }
 
 static void
@@ -840,6 +1002,9 @@ read_options(int argc, char **argv)
 		case 'a':
 			options.audit = true;
 			break;
+		case 'r':
+			inserted = rows_named(optarg);
+			break;
 		default:
 			usage();
 		}
@@ -867,6 +1032,8 @@ main(int argc, char **argv)
 		lines(atoll(argv[1]), atoll(argv[2]));
 	else if (strcmp(command, "report") == 0 && argc == 2)
 		report(file);
+	else if (strcmp(command, "people") == 0 && argc == 3)
+		people(file, atoll(argv[2]));
 	else
 		usage();
 	return EXIT_SUCCESS;

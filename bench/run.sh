@@ -33,32 +33,19 @@ write_scripts() {
 	} >"$tmp/anew.lua"
 }
 
-# Events of the last day, each with a key of its own.
+# Events of the last day.
 write_post() {
+	write_sender /events
 	cat <<END
 local day = "$(date -u -d yesterday +%F)"
 local caregivers = $caregivers
 END
 	cat <<'END'
-local n = 0
-local head = "POST /events HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n" ..
-    "Idempotency-Key: %08x-%04x-4000-8000-%012x\r\nContent-Length: %d\r\n\r\n%s"
 local body = '{"type_id":%d,"caregiver_id":%d,"start_time":"%sT%02d:%02d:%02dZ"}'
-local random = math.random
-
-function init(args)
-	local file = io.open("/dev/urandom", "rb")
-	local a, b, c, d = file:read(4):byte(1, 4)
-	file:close()
-	math.randomseed(a + 256 * (b + 256 * (c + 256 * d)))
-	run = random(0, 65535)
-end
 
 function request()
-	local text = body:format(random(1, 8), random(1, caregivers), day, random(0, 23),
-	    random(0, 59), random(0, 59))
-	n = n + 1
-	return head:format(random(0, 2147483647), run, n, #text, text)
+	return send(body:format(random(1, 8), random(1, caregivers), day, random(0, 23),
+	    random(0, 59), random(0, 59)))
 end
 END
 }
@@ -74,64 +61,6 @@ function request()
 	    math.floor(n / 1000000) % 60, n % 1000000))))
 end
 END
-}
-
-# The nginx before floor, shelf and peer: caredesk's own as far as it bears on speed.
-write_rig() {
-	local rendered=$tmp/rendered.conf
-
-	"$build/caredesk" render-nginx >"$rendered"
-	mkdir -p "$tmp/rig/log" "$tmp/rig/tmp" "$tmp/rig/html"
-	cat >"$tmp/rig/nginx.conf" <<END
-$user_line
-daemon off;
-worker_processes auto;
-worker_rlimit_nofile 16384;
-pid nginx.pid;
-error_log stderr warn;
-events {
-	worker_connections 4096;
-}
-http {
-	server_tokens off;
-	default_type application/json;
-	client_body_temp_path tmp/body;
-	fastcgi_temp_path tmp/fastcgi;
-	proxy_temp_path tmp/proxy;
-	scgi_temp_path tmp/scgi;
-	uwsgi_temp_path tmp/uwsgi;
-	keepalive_requests 100000;
-	tcp_nodelay on;
-$(awk '/^\tmap /, /^\t}/' "$rendered")
-$(awk '/log_format/, /access_log/' "$rendered")
-$(grep -E '^	fastcgi_(keep_conn|request_buff|buffer|param|pass_header)' "$rendered")
-$(for name in floor constant peer bare; do
-	echo "upstream $name { server unix:$tmp/$name.sock; keepalive 256; keepalive_requests 1000000; }"
-done)
-$(for name in coalesce report; do
-	echo "upstream $name { server unix:$tmp/data/run/$name.sock; keepalive 256; keepalive_requests 1000000; }"
-done)
-	server {
-		listen 127.0.0.1:$rig_port backlog=1024;
-		location /floor/ { fastcgi_pass floor; }
-		location /shelf/ { fastcgi_pass constant; }
-		location /peer/ { fastcgi_pass peer; }
-		location /bare/ { fastcgi_pass bare; }
-		location /api/coalescence/ { fastcgi_pass coalesce; }
-		location /events/report { fastcgi_pass report; }
-		location /static/ { root html; }
-	}
-}
-END
-}
-
-start_rig() {
-	take_port
-	rig_port=$port
-	rig=http://127.0.0.1:$rig_port
-	write_rig
-	start rig nginx -e stderr -p "$tmp/rig/" -c nginx.conf
-	await eval '! is_free $rig_port'
 }
 
 # Three insurers that answer at once; in $static_urls.
@@ -512,9 +441,7 @@ bench_report_one() {
 
 	fill "$events" "$n"
 	start_filled "$tmp/data"
-	chmod 711 "$tmp/data" "$tmp/data/run"
-	start_rig
-	chmod 666 "$tmp/data/run/report.sock"
+	start_rig_before report
 	bytes=$(curl -s "$rig/events/report?$one" | wc -c)
 	start_fastcgi floor "$build/bench/floor" "$bytes"
 	for ((round = 0; round < rounds; round++)); do
