@@ -288,7 +288,7 @@ slowest_ms() {
 # A build whose events has a transaction for each change.
 make_each() {
 	mkdir -p "$tmp/each"
-	cp "$build"/{caredesk,coalesce,health,report,stats} "$tmp/each"
+	cp "$build"/{accounts,audios,caredesk,coalesce,health,report,stats} "$tmp/each"
 	cp "$build/bench/each" "$tmp/each/events"
 	chmod 755 "$tmp/each"
 }
