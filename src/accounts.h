@@ -51,10 +51,10 @@ void images_close(void);
 /* Nobody is to wait any more: what has not begun is ERR_BUSY. */
 void images_stop(void);
 
-/* image_clean() in one of the threads, in which small pictures never wait for large ones.  ERR_BUSY
- * if too many wait, or after IMAGES_WAIT_US. */
-enum err images_clean(
-    const unsigned char *bytes, size_t n, enum image_kind kind, struct image *clean) MUST_CHECK;
+/* image_clean() in one of the threads, in which pictures that COST little (image_work()) never wait
+ * for others.  ERR_BUSY if too many wait, or after IMAGES_WAIT_US. */
+enum err images_clean(const unsigned char *bytes, size_t n, enum image_kind kind, uint64_t cost,
+    struct image *clean) MUST_CHECK;
 
 #define IMAGES_WAIT_US (20 * INT64_C(1000000))
 

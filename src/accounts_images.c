@@ -9,6 +9,7 @@
  */
 #include "accounts.h"
 
+#include <malloc.h>
 #include <pthread.h>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -22,6 +23,7 @@
 #define OLD_US (5 * CLOCK_SECOND_US) /* who has waited so long comes before quicker ones */
 #define NICENESS 10
 #define STACK_BYTES (512 * 1024)
+#define LARGE_BYTES (256 * 1024) /* what goes back at once when it is freed */
 #define SWEEP_AGAIN_US (10 * CLOCK_SECOND_US)
 #define STRAYS_MAX 16 /* images that are swept though no account has any */
 
@@ -239,6 +241,8 @@ images_open(void)
 	pthread_attr_t attributes;
 	bool all = true;
 
+	/* Else the C library would keep what pictures of the largest kind have taken. */
+	(void)mallopt(M_MMAP_THRESHOLD, LARGE_BYTES);
 	clock_condition_open(&images.some);
 	images.sweep_at_us = clock_monotonic_us();
 	(void)pthread_attr_init(&attributes);
@@ -327,13 +331,14 @@ await(struct work *work)
 }
 
 enum err
-images_clean(const unsigned char *bytes, size_t n, enum image_kind kind, struct image *clean)
+images_clean(
+    const unsigned char *bytes, size_t n, enum image_kind kind, uint64_t cost, struct image *clean)
 {
 	struct work work = {
 		.bytes = bytes,
 		.n = n,
 		.kind = kind,
-		.cost = image_work(bytes, n, kind),
+		.cost = cost,
 		.since_us = clock_monotonic_us(),
 		.clean = clean,
 	};

@@ -70,6 +70,8 @@ digest_part(struct upload *u)
 static enum err
 read_image(struct upload *u)
 {
+	const unsigned char *bytes;
+	uint64_t cost;
 	enum err err;
 
 	if ((err = form_open(u->req, FORM_MAX, FOLDER, &u->form)) != OK ||
@@ -78,8 +80,10 @@ read_image(struct upload *u)
 	if (u->part->n > IMAGE_BYTES_MAX)
 		return fail(ERR_TOO_LARGE, "an image has at most %d bytes", IMAGE_BYTES_MAX);
 	digest_part(u);
-	err = images_clean(
-	    (const unsigned char *)u->part->bytes, u->part->n, kinds[u->kind].kind, &u->clean);
+	bytes = (const unsigned char *)u->part->bytes;
+	cost = image_work(bytes, u->part->n, kinds[u->kind].kind);
+	form_rest(u->form);
+	err = images_clean(bytes, u->part->n, kinds[u->kind].kind, cost, &u->clean);
 	if (err != ERR_INPUT)
 		return err;
 	(void)fail_field("image", "%s", err_words());

@@ -63,28 +63,53 @@ put_digits(char *out, int64_t value, int width)
 	return out + width;
 }
 
-/* Most calls come within the second of the one before: the date is worked out once for it. */
+/* A day of the calendar. */
+struct date {
+	int64_t year, month, day; /* months and days from 1 */
+};
+
+/* From days since 1970-01-01, by the calendar's 400 years of 146097 days; years are counted from
+ * March, so that the leap day is the last. */
+static struct date
+date_of(int64_t days)
+{
+	int64_t since = days + 719468; /* 0000-03-01 */
+	int64_t era = since / 146097, day = since % 146097;
+	int64_t year = (day - day / 1460 + day / 36524 - day / 146096) / 365;
+	int64_t of_year = day - (365 * year + year / 4 - year / 100);
+	int64_t month = (5 * of_year + 2) / 153; /* from March, 0 */
+
+	return (struct date){ era * 400 + year + (month >= 10), month < 10 ? month + 3 : month - 9,
+		of_year - (153 * month + 2) / 5 + 1 };
+}
+
 void
 clock_text(int64_t now_us, char out[CLOCK_TEXT_SIZE])
 {
-	static _Thread_local int64_t cached_second = -1;
-	static _Thread_local char cached[CLOCK_TEXT_SIZE];
-	int64_t second = now_us / CLOCK_SECOND_US;
+	int64_t second = now_us / CLOCK_SECOND_US, of_day = second % 86400;
+	const struct date date = date_of(second / 86400);
+	const struct {
+		int64_t value;
+		int width;
+		char end;
+	} parts[] = {
+		{ date.year, 4, '-' },
+		{ date.month, 2, '-' },
+		{ date.day, 2, 'T' },
+		{ of_day / 3600, 2, ':' },
+		{ of_day / 60 % 60, 2, ':' },
+		{ of_day % 60, 2, '.' },
+		{ now_us % CLOCK_SECOND_US, 6, 'Z' },
+	};
 
-	if (second != cached_second) {
-		time_t t = (time_t)second;
-		struct tm tm;
-
-		(void)gmtime_r(&t, &tm);
-		(void)strftime(cached, sizeof(cached), "%Y-%m-%dT%H:%M:%S.", &tm);
-		cached_second = second;
+	for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
+		out = put_digits(out, parts[i].value, parts[i].width);
+		*out++ = parts[i].end;
 	}
-	memcpy(out, cached, 20);
-	out = put_digits(out + 20, now_us % CLOCK_SECOND_US, 6);
-	out[0] = 'Z';
-	out[1] = '\0';
+	*out = '\0';
 }
 
+/* Most calls come within the second of the one before: the date is worked out once for it. */
 void
 clock_http(int64_t now_us, char out[CLOCK_HTTP_SIZE])
 {
@@ -238,17 +263,12 @@ bad:
 	    YEAR_MIN, YEAR_MAX);
 }
 
-/* Days since 1970-01-01, and back, by the calendar's 400 years of 146097 days; years are counted
- * from March, so that the leap day is the last. */
 int64_t
 clock_month(int64_t us)
 {
-	int64_t days = us / CLOCK_SECOND_US / 86400 + 719468; /* since 0000-03-01 */
-	int64_t era = days / 146097, day = days % 146097;
-	int64_t year = (day - day / 1460 + day / 36524 - day / 146096) / 365;
-	int64_t month = (5 * (day - (365 * year + year / 4 - year / 100)) + 2) / 153;
+	const struct date date = date_of(us / CLOCK_SECOND_US / 86400);
 
-	return (era * 400 + year) * 12 + month + 2;
+	return date.year * 12 + date.month - 1;
 }
 
 int64_t

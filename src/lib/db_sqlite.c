@@ -481,12 +481,28 @@ db_versions(const char *file, const struct db_schema *schema, int *has, int *kno
 
 /* --- Transactions. */
 
+static bool
+reads_only(const struct db *db)
+{
+	return sqlite3_db_readonly(db->handle, "main") == 1;
+}
+
+/* Readers begin and end with every request: what they say is prepared once. */
+static enum err
+control(struct db *db, const struct db_sql *sql)
+{
+	struct db_query q;
+
+	db_query(&q, db, sql);
+	return db_run(&q);
+}
+
 enum err
 db_begin(struct db *db)
 {
-	bool reads = sqlite3_db_readonly(db->handle, "main") == 1;
+	static const struct db_sql begin = { "begin", "BEGIN" };
 
-	return script(db, reads ? "BEGIN" : "BEGIN IMMEDIATE", "begin");
+	return reads_only(db) ? control(db, &begin) : script(db, "BEGIN IMMEDIATE", "begin");
 }
 
 enum err
@@ -508,8 +524,14 @@ db_in_transaction(const struct db *db)
 void
 db_rollback(struct db *db)
 {
-	if (db_in_transaction(db))
-		(void)script(db, "ROLLBACK", "rollback");
+	static const struct db_sql rollback = { "rollback", "ROLLBACK" };
+
+	if (!db_in_transaction(db))
+		return;
+	if (reads_only(db))
+		(void)control(db, &rollback);
+	else
+		(void)script(db, rollback.text, rollback.name);
 }
 
 enum err

@@ -482,6 +482,13 @@ form_open(struct request *req, size_t bytes_max, const char *folder, struct form
 }
 
 void
+form_rest(const struct form *form)
+{
+	if (form->map != NULL)
+		(void)madvise((void *)(uintptr_t)form->map, form->n, MADV_DONTNEED);
+}
+
+void
 form_close(struct form *form)
 {
 	if (form == NULL)

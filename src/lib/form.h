@@ -42,6 +42,9 @@ enum err form_open(
     struct request *req, size_t bytes_max, const char *folder, struct form **form) MUST_CHECK;
 void form_close(struct form *form);
 
+/* For one that waits: its parts stay, but take memory only once they are read again. */
+void form_rest(const struct form *form);
+
 size_t form_count(const struct form *form);
 const struct form_part *form_at(const struct form *form, size_t index);
 
