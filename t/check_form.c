@@ -141,6 +141,7 @@ START_TEST(bytes_are_exact)
 		n += rows[i].n + sizeof(tail) - 1;
 		ck_assert_msg(open_form(TYPE, text, n) == OK, "row %zu: %s", i, err_words());
 		ck_assert_uint_eq(form_count(form), 1);
+		form_rest(form);
 		check_part(0, "a", rows[i].s, rows[i].n);
 		form_close(form);
 	}
