@@ -28,7 +28,11 @@ account_erase(struct request *req, struct response *res)
 	int64_t id;
 	enum err err = request_id(req, "id", &id);
 
-	if (err != OK || (err = person_erase(accounts.commit, accounts.blobs, id, &erased)) != OK)
+	if (err != OK)
+		return err;
+	if ((err = person_erase(accounts.commit, accounts.blobs, id, &erased)) == ERR_BUSY)
+		images_sweep_later();
+	if (err != OK)
 		return err;
 	return send_erased(&erased, res);
 }

@@ -25,7 +25,6 @@
 #define STACK_BYTES (512 * 1024)
 #define LARGE_BYTES (256 * 1024) /* what goes back at once when it is freed */
 #define SWEEP_AGAIN_US (10 * CLOCK_SECOND_US)
-#define STRAYS_MAX 16 /* images that are swept though no account has any */
 
 /* A picture that waits, on the stack of who has sent it. */
 struct work {
@@ -61,52 +60,18 @@ static struct {
 
 /* --- Sweeping. */
 
-struct sweep {
-	struct db *db;
-	int64_t named, strays;
-};
-
-static enum err
-count_blob(void *ctx, const struct blob_entry *entry)
-{
-	struct sweep *sweep = ctx;
-	bool named = false;
-	enum err err = OK;
-
-	if (entry->kind != BLOB_WHOLE)
-		return OK;
-	err = account_keeps_image(sweep->db, entry->name, &named);
-	sweep->named += named;
-	sweep->strays += !named;
-	return err;
-}
-
-/* A database that names none of many images is not the one that they belong to. */
-static enum err
-check_strays(struct sweep *sweep)
-{
-	enum err err = blob_list(accounts.blobs, count_blob, sweep);
-
-	if (err != OK || sweep->named > 0 || sweep->strays <= STRAYS_MAX)
-		return err;
-	return fail(ERR_CONFLICT,
-	    "none of %lld images is that of an account: is " ACCOUNT_FILE " the right one?",
-	    (long long)sweep->strays);
-}
-
 /* Only the one who writes the rows may say that none is coming. */
 static enum err
 sweep(void)
 {
-	struct sweep sweep = { 0 };
+	struct db *db = NULL;
 	int64_t removed = 0;
 	enum err err;
 
 	if ((err = commit_health(accounts.commit)) == OK &&
-	    (err = db_borrow(accounts.readers, &sweep.db)) == OK &&
-	    (err = check_strays(&sweep)) == OK)
-		err = blob_sweep(accounts.blobs, account_keeps_image, sweep.db, &removed);
-	db_return(accounts.readers, sweep.db);
+	    (err = db_borrow(accounts.readers, &db)) == OK)
+		err = account_sweep(db, accounts.blobs, &removed);
+	db_return(accounts.readers, db);
 	if (removed > 0)
 		log_event(LOG_INFO, "sweep", "%lld images without an account were removed",
 		    (long long)removed);

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "lib/clock.h"
+#include "lib/digest.h"
 #include "lib/form.h"
 #include "lib/pool.h"
 #include "lib/text.h"
@@ -37,6 +38,7 @@ struct upload {
 	struct image clean;
 	size_t kind;
 	int64_t id;
+	unsigned char digest[DIGEST_BYTES]; /* of the clean image */
 	char key[BLOB_KEY_SIZE]; /* of the new blob; "" before it is there */
 	char old_key[BLOB_KEY_SIZE]; /* of the one that it replaces, or "" */
 	bool made; /* the account points at the new one */
@@ -93,8 +95,12 @@ read_image(struct upload *u)
 static enum err
 store_image(struct upload *u)
 {
+	struct digest digest;
 	enum err err;
 
+	digest_begin(&digest);
+	digest_add(&digest, u->clean.bytes, u->clean.n);
+	digest_end(&digest, u->digest);
 	pool_wait_begin();
 	err = blob_put(accounts.blobs, u->clean.bytes, u->clean.n, kinds[u->kind].stored, u->key);
 	pool_wait_end();
@@ -102,12 +108,13 @@ store_image(struct upload *u)
 }
 
 static enum err
-set_key(struct db *db, const struct upload *u, int64_t now_us)
+set_image(struct db *db, const struct upload *u, int64_t now_us)
 {
 	struct db_query q;
 
 	db_query(&q, db, &sql_accounts_image_set);
 	db_bind_text(&q, u->key, strlen(u->key));
+	db_bind_bytes(&q, u->digest, sizeof(u->digest));
 	db_bind_int(&q, now_us);
 	db_bind_int(&q, u->id);
 	return db_run(&q);
@@ -131,7 +138,7 @@ make_image(struct db *db, void *arg)
 	if (err != OK)
 		return err;
 	memcpy(u->old_key, account.image_key, sizeof(u->old_key));
-	if ((err = set_key(db, u, clock_now_us())) != OK)
+	if ((err = set_image(db, u, clock_now_us())) != OK)
 		return err;
 	u->made = true;
 	return account_get(db, u->id, answer_it, u);
@@ -153,7 +160,9 @@ keep_image(struct upload *u)
 {
 	enum err err;
 
+	pool_wait_begin();
 	blob_begin(accounts.blobs);
+	pool_wait_end();
 	if ((err = store_image(u)) == OK) {
 		err = answer_commit(&u->answer, accounts.commit, make_image, u);
 		blob_end(accounts.blobs);

@@ -154,9 +154,10 @@ enum err data_total(struct db *db, struct counts_totals *totals) MUST_CHECK;
 /* "and 50 more", if COUNT is above that. */
 void data_tell_rest(int64_t count);
 
-/* Whether the image is there, not empty, and begins as its suffix says: ERR_NOT_FOUND, ERR_CONFLICT
+/* Whether the image is there, and its bytes are those that were stored: ERR_NOT_FOUND, ERR_CONFLICT
  * with words that go behind its key. */
-enum err data_image_check(struct blob *store, const char *key) MUST_CHECK;
+struct account_image;
+enum err data_image_check(struct blob *store, const struct account_image *image) MUST_CHECK;
 
 /* --- A backup is a folder: DIR/SET.db of each data set that it has, and DIR/blobs/KEY of each
  * image that its accounts name.  As long as it also has DIR/.incomplete, it is none. */

@@ -169,28 +169,27 @@ struct image_copy {
 };
 
 static enum err
-count_image(void *ctx, int64_t id, const char *key)
+count_image(void *ctx, const struct account_image *image)
 {
 	struct backup *b = ctx;
 
-	(void)id;
-	(void)key;
+	(void)image;
 	b->images++;
 	return OK;
 }
 
 static enum err
-copy_image(void *ctx, int64_t id, const char *key)
+copy_image(void *ctx, const struct account_image *image)
 {
 	struct image_copy *copy = ctx;
 	int64_t bytes = 0, *done = &copy->b->images;
 	enum err err = copy->b->blobs == NULL
 	    ? fail(ERR_NOT_FOUND, "there is no folder " ACCOUNT_BLOBS)
-	    : blobs_copy(copy->b->blobs, key, copy->to, NULL, &bytes);
+	    : blobs_copy(copy->b->blobs, image->key, copy->to, NULL, &bytes);
 
 	if (err != OK)
-		return fail(
-		    ERR_CONFLICT, "the image %s of account %" PRId64 ": %s", key, id, err_words());
+		return fail(ERR_CONFLICT, "the image %s of account %" PRId64 ": %s", image->key,
+		    image->id, err_words());
 	copy->b->image_bytes += bytes;
 	progress_told(&copy->progress, ++*done);
 	return OK;
@@ -238,13 +237,13 @@ copy_all(struct backup *b)
 /* --- What was written is read back before anybody relies on it. */
 
 static enum err
-verify_image(void *ctx, int64_t id, const char *key)
+verify_image(void *ctx, const struct account_image *image)
 {
-	enum err err = data_image_check(ctx, key);
+	enum err err = data_image_check(ctx, image);
 
-	return err == OK
-	    ? OK
-	    : fail(ERR_CONFLICT, "the image %s of account %" PRId64 " %s", key, id, err_words());
+	return err == OK ? OK
+			 : fail(ERR_CONFLICT, "the image %s of account %" PRId64 " %s", image->key,
+			       image->id, err_words());
 }
 
 static enum err

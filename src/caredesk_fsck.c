@@ -16,6 +16,7 @@
 #include "sql.h"
 
 #define WORDS_SIZE 256
+#define READ_BYTES (64 * 1024)
 
 /* What was found of one set. */
 struct findings {
@@ -37,47 +38,36 @@ static void __attribute__((format(printf, 2, 3))) tell(int64_t *count, const cha
 
 /* --- Images. */
 
-/* How a file of each suffix begins. */
-static const struct {
-	const char *suffix, *bytes;
-	size_t n;
-} heads[] = {
-	{ ".jpg", "\xff\xd8\xff", 3 },
-	{ ".png", "\x89PNG\r\n\x1a\n", 8 },
-};
-
-#define HEADS (sizeof(heads) / sizeof(heads[0]))
-#define HEAD_MAX 8
-
-static bool
-begins_as_named(int fd, const char *key)
+static enum err
+digest_file(int fd, unsigned char digest[DIGEST_BYTES])
 {
-	char head[HEAD_MAX];
-	ssize_t n = pread(fd, head, sizeof(head), 0);
+	char bytes[READ_BYTES];
+	struct digest d;
+	ssize_t n;
 
-	for (size_t i = 0; i < HEADS; i++)
-		if (text_ends_with(key, heads[i].suffix))
-			return n >= (ssize_t)heads[i].n &&
-			    memcmp(head, heads[i].bytes, heads[i].n) == 0;
-	return false;
+	digest_begin(&d);
+	while ((n = read(fd, bytes, sizeof(bytes))) > 0)
+		digest_add(&d, bytes, (size_t)n);
+	digest_end(&d, digest);
+	return n == 0 ? OK : fail(ERR_CONFLICT, "cannot be read: %m");
 }
 
 enum err
-data_image_check(struct blob *store, const char *key)
+data_image_check(struct blob *store, const struct account_image *image)
 {
+	unsigned char digest[DIGEST_BYTES];
 	int64_t bytes;
 	int fd;
-	enum err err = blob_get(store, key, &fd, &bytes);
+	enum err err = blob_get(store, image->key, &fd, &bytes);
 
 	if (err == ERR_NOT_FOUND)
 		return fail(err, "is not there");
 	if (err != OK)
 		return err;
-	if (bytes == 0)
-		err = fail(ERR_CONFLICT, "is empty");
-	else if (!begins_as_named(fd, key))
-		err = fail(ERR_CONFLICT, "is not what its name says");
+	err = digest_file(fd, digest);
 	(void)close(fd);
+	if (err == OK && memcmp(digest, image->digest, sizeof(digest)) != 0)
+		return fail(ERR_CONFLICT, "is damaged: it is not what was stored");
 	return err;
 }
 
@@ -90,20 +80,20 @@ struct images {
 
 /* One that is not as it must be was perhaps replaced since the list began. */
 static enum err
-look_at_image(void *ctx, int64_t id, const char *key)
+look_at_image(void *ctx, const struct account_image *image)
 {
 	struct images *images = ctx;
 	char words[WORDS_SIZE];
 	int64_t owner;
-	enum err err = data_image_check(images->store, key);
+	enum err err = data_image_check(images->store, image);
 
 	images->count++;
 	if (err == OK || (err != ERR_NOT_FOUND && err != ERR_CONFLICT))
 		return err;
 	(void)snprintf(words, sizeof(words), "%s", err_words());
-	if ((err = account_of_image(images->fresh, key, &owner)) == OK && owner == id)
-		tell(&images->f->differences, "account %" PRId64 ": its image %s %s", id, key,
-		    words);
+	if ((err = account_of_image(images->fresh, image->key, &owner)) == OK && owner == image->id)
+		tell(&images->f->differences, "account %" PRId64 ": its image %s %s", image->id,
+		    image->key, words);
 	return err;
 }
 
@@ -251,6 +241,10 @@ check_set(const struct data_set *set)
 	struct db *db = NULL;
 	enum err err;
 
+	if (db_is_lost(set->file)) {
+		(void)printf("%s: %s is gone\n", set->schema->name, set->file);
+		return fail(ERR_CONFLICT, "%s is gone", set->file);
+	}
 	if (access(set->file, F_OK) != 0) {
 		(void)printf("%s: not there yet\n", set->schema->name);
 		return OK;

@@ -335,16 +335,16 @@ struct stores {
 
 /* A backup of before there were images, or one file, may name those that are still there. */
 static enum err
-check_image(void *ctx, int64_t id, const char *key)
+check_image(void *ctx, const struct account_image *image)
 {
 	const struct stores *stores = ctx;
-	enum err err = stores->new == NULL ? ERR_NOT_FOUND : data_image_check(stores->new, key);
+	enum err err = stores->new == NULL ? ERR_NOT_FOUND : data_image_check(stores->new, image);
 
 	if (err == ERR_NOT_FOUND)
-		err = data_image_check(stores->ours, key);
-	return err == OK
-	    ? OK
-	    : fail(ERR_CONFLICT, "the image %s of account %" PRId64 " %s", key, id, err_words());
+		err = data_image_check(stores->ours, image);
+	return err == OK ? OK
+			 : fail(ERR_CONFLICT, "the image %s of account %" PRId64 " %s", image->key,
+			       image->id, err_words());
 }
 
 static enum err

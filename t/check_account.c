@@ -388,6 +388,15 @@ START_TEST(what_is_not_right_with_an_account_is_told_without_its_texts)
 }
 END_TEST
 
+static enum err
+tell_image(void *ctx, const struct account_image *image)
+{
+	char words[BLOB_KEY_SIZE + 8];
+
+	(void)snprintf(words, sizeof(words), "%s %02x", image->key, image->digest[0]);
+	return tell_wrong(ctx, image->id, words);
+}
+
 START_TEST(images_are_told_and_found)
 {
 	char text[512] = "";
@@ -397,9 +406,11 @@ START_TEST(images_are_told_and_found)
 	(void)add("n", "a@b", "x");
 	(void)add("n", "c@b", "x");
 	(void)add("n", "d@b", "x");
-	data_run("UPDATE accounts SET image_key = 'k' || (9 - id) WHERE id <> 2");
-	ck_assert_int_eq(account_images(db, tell_wrong, text), OK);
-	ck_assert_str_eq(text, "3: k6; 1: k8; ");
+	data_run(
+	    "UPDATE accounts SET image_key = 'k' || (9 - id) WHERE id <> 2;"
+	    "UPDATE accounts SET image_digest = CAST(printf('%.32c', 'x') AS BLOB) WHERE id = 1");
+	ck_assert_int_eq(account_images(db, tell_image, text), OK);
+	ck_assert_str_eq(text, "3: k6 00; 1: k8 78; ");
 	ck_assert_int_eq(account_of_image(db, "k8", &id), OK);
 	ck_assert_int_eq(id, 1);
 	ck_assert_int_eq(account_of_image(db, "k7", &id), OK);

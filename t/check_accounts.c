@@ -26,6 +26,7 @@ close_program(void)
 	conf_close(conf);
 	(void)unlink(LINK_SECRET_FILE);
 	(void)rmdir("run");
+	(void)unlink("blobs/.owner");
 	(void)rmdir("blobs");
 }
 

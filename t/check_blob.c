@@ -636,6 +636,60 @@ START_TEST(a_sweep_spares_what_is_about_to_have_its_row)
 }
 END_TEST
 
+START_TEST(a_sweep_does_not_wait_for_ever_and_puts_go_on)
+{
+	char key[BLOB_KEY_SIZE];
+	pthread_t thread;
+	int64_t removed = -1;
+
+	begin();
+	atomic_store(&row.asked, false);
+	atomic_store(&row.is_there, false);
+	ck_assert_int_eq(put(1, ".png", key), OK);
+	blob_begin(store);
+	ck_assert_int_eq(pthread_create(&thread, NULL, sweep_rows, &removed), 0);
+	while (!atomic_load(&row.asked))
+		(void)sched_yield();
+	(void)usleep(20000); /* it waits, most likely, and goes first */
+	blob_end(store);
+	for (int i = 0; i < 100; i++) {
+		blob_begin(store);
+		blob_end(store);
+	}
+	ck_assert_int_eq(pthread_join(thread, NULL), 0);
+	ck_assert_int_eq(removed, 1);
+	end();
+}
+END_TEST
+
+START_TEST(a_store_is_of_who_claims_it_first)
+{
+	static const unsigned char one[BLOB_OWNER_BYTES] = { 1 }, two[BLOB_OWNER_BYTES] = { 2 };
+	struct blob *again;
+	bool is_owner = false;
+
+	begin();
+	ck_assert_int_eq(blob_claim(store, one, &is_owner), OK);
+	ck_assert(is_owner);
+	ck_assert_int_eq(blob_claim(store, two, &is_owner), OK);
+	ck_assert(!is_owner);
+	ck_assert_int_eq(blob_open("blobs", &again), OK);
+	ck_assert_int_eq(blob_claim(again, one, &is_owner), OK);
+	ck_assert(is_owner);
+	blob_close(again);
+	check_list(0, 0, 0);
+	ck_assert_int_eq(blob_disown(store), OK);
+	ck_assert_int_eq(blob_disown(store), OK);
+	ck_assert_int_eq(blob_claim(store, two, &is_owner), OK);
+	ck_assert(is_owner);
+	/* What cannot be read as one is somebody's. */
+	ck_assert_int_eq(truncate("blobs/.owner", 3), 0);
+	ck_assert_int_eq(blob_claim(store, two, &is_owner), OK);
+	ck_assert(!is_owner);
+	end();
+}
+END_TEST
+
 /* --- Being pinned. */
 
 START_TEST(while_a_store_is_pinned_nobody_removes_anything)
@@ -851,6 +905,7 @@ CHECK_MAIN(blob,
 	a_disk_that_errs_leaves_nothing, a_full_disk_is_said_and_leaves_nothing,
 	a_folder_that_is_read_only_is_read, a_store_that_cannot_be_opened_is_said,
 	a_sweep_removes_what_is_not_wanted, a_sweep_spares_what_is_about_to_have_its_row,
+	a_sweep_does_not_wait_for_ever_and_puts_go_on, a_store_is_of_who_claims_it_first,
 	while_a_store_is_pinned_nobody_removes_anything,
 	a_pin_is_seen_in_other_processes_and_ends_with_its_own, a_store_is_pinned_by_one_at_a_time,
 	a_kill_leaves_files_whole_or_not_at_all, many_threads_share_a_store })

@@ -691,6 +691,36 @@ START_TEST(a_database_is_brought_to_the_schema_that_is_known)
 }
 END_TEST
 
+START_TEST(a_database_that_is_gone_is_not_made_anew)
+{
+	struct db *again;
+
+	things_begin();
+	ck_assert(!db_is_lost(FILE_OF));
+	ck_assert_int_eq(rename(FILE_OF, "db/elsewhere"), 0);
+	ck_assert(db_is_lost(FILE_OF));
+	/* Its writer says so, and is of no use any more. */
+	ck_assert(!db_needs_new_process());
+	ck_assert_int_eq(db_begin(db), ERR_BUSY);
+	ck_assert_str_eq(err_words(), "the database is gone");
+	ck_assert(!db_in_transaction(db));
+	ck_assert(db_needs_new_process());
+	db_close(db);
+	ck_assert_int_eq(db_open(FILE_OF, DB_WRITE, &schema_1, &db), ERR_BUSY);
+	ck_assert_int_eq(access(FILE_OF, F_OK), -1);
+	/* Put back, it is what it was; without its lock, there never was one. */
+	ck_assert_int_eq(rename("db/elsewhere", FILE_OF), 0);
+	ck_assert_int_eq(db_open(FILE_OF, DB_WRITE, &schema_1, &again), OK);
+	db_close(again);
+	forget_file();
+	ck_assert(!db_is_lost(FILE_OF));
+	ck_assert_int_eq(db_open(FILE_OF, DB_WRITE, &schema_1, &db), OK);
+	db_close(db);
+	forget_file();
+	folder_end();
+}
+END_TEST
+
 START_TEST(a_reader_waits_for_the_writer_to_migrate)
 {
 	static const struct db_schema *const lacking[] = { &schema_0, &schema_1 };
@@ -1547,7 +1577,8 @@ CHECK_MAIN(db_sqlite,
 	a_snapshot_stays_while_others_write_and_checkpoint, a_reader_cannot_change_anything,
 	a_reader_that_closes_last_leaves_the_log, a_touch_commits_and_changes_nothing,
 	a_query_ends_at_its_deadline, there_is_one_writer_until_it_closes_or_dies,
-	a_database_is_brought_to_the_schema_that_is_known, a_reader_waits_for_the_writer_to_migrate,
+	a_database_is_brought_to_the_schema_that_is_known, a_database_that_is_gone_is_not_made_anew,
+	a_reader_waits_for_the_writer_to_migrate,
 	a_newer_database_and_a_foreign_one_are_refused_and_left_alone,
 	a_file_of_another_kind_is_refused_and_left_alone, a_link_is_not_followed,
 	a_migration_that_fails_leaves_the_schema_before_it,

@@ -50,6 +50,7 @@ end(void)
 		(void)snprintf(folder, sizeof(folder), BLOBS "/%02x", (unsigned)i);
 		(void)rmdir(folder);
 	}
+	(void)unlink(BLOBS "/.owner");
 	(void)rmdir(BLOBS);
 	data_end();
 }

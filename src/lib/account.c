@@ -156,8 +156,8 @@ account_delete(struct db *db, int64_t id)
 	return db_run(&q);
 }
 
-enum err
-account_keeps_image(void *db, const char *key, bool *kept)
+static enum err
+keeps_image(void *db, const char *key, bool *kept)
 {
 	struct db_query q;
 	enum err err;
@@ -167,6 +167,39 @@ account_keeps_image(void *db, const char *key, bool *kept)
 	err = db_next(&q, kept);
 	db_done(&q);
 	return err;
+}
+
+static enum err
+claim(struct db *db, struct blob *images, bool *is_owner)
+{
+	struct db_query q;
+	const char *id;
+	bool found;
+	size_t n;
+	enum err err;
+
+	db_query(&q, db, &sql_accounts_origin_get);
+	if ((err = db_next(&q, &found)) == OK) {
+		id = db_text(&q, 0, &n);
+		err = found && n == BLOB_OWNER_BYTES
+		    ? blob_claim(images, (const unsigned char *)id, is_owner)
+		    : fail(ERR_INTERNAL, "the database does not say which it is");
+	}
+	db_done(&q);
+	return err;
+}
+
+enum err
+account_sweep(struct db *db, struct blob *images, int64_t *removed)
+{
+	bool is_owner;
+	enum err err = claim(db, images, &is_owner);
+
+	*removed = 0;
+	if (err == OK && !is_owner)
+		return fail(ERR_CONFLICT,
+		    "they are those of another " ACCOUNT_FILE " than this one; see operations.md");
+	return err != OK ? err : blob_sweep(images, keeps_image, db, removed);
 }
 
 /* The columns of account_get and of every list. */
@@ -263,19 +296,33 @@ account_list(struct db *db, const struct account_search *search, const struct pa
 	return err;
 }
 
+static void
+take_image(const struct db_query *q, struct account_image *image)
+{
+	const char *text;
+	size_t n;
+
+	memset(image, 0, sizeof(*image)); /* one without a digest is not what it should be */
+	image->id = db_int(q, 0);
+	(void)snprintf(image->key, sizeof(image->key), "%s", db_text(q, 1, &n));
+	text = db_text(q, 2, &n);
+	if (n == sizeof(image->digest))
+		memcpy(image->digest, text, n);
+}
+
 enum err
 account_images(
-    struct db *db, enum err (*each)(void *ctx, int64_t id, const char *image_key), void *ctx)
+    struct db *db, enum err (*each)(void *ctx, const struct account_image *image), void *ctx)
 {
-	struct account account;
+	struct account_image image;
 	struct db_query q;
 	bool found;
 	enum err err;
 
 	db_query(&q, db, &sql_accounts_images_list);
 	while ((err = db_next(&q, &found)) == OK && found) {
-		take_image_key(&q, 1, &account);
-		if ((err = each(ctx, db_int(&q, 0), account.image_key)) != OK)
+		take_image(&q, &image);
+		if ((err = each(ctx, &image)) != OK)
 			break;
 	}
 	db_done(&q);

@@ -18,6 +18,7 @@
 
 #include "lib/blob.h"
 #include "lib/db.h"
+#include "lib/digest.h"
 #include "lib/err.h"
 #include "lib/page.h"
 
@@ -44,6 +45,12 @@ struct account {
 	char image_key[BLOB_KEY_SIZE]; /* "" where it has no image */
 };
 
+struct account_image {
+	int64_t id; /* of the account */
+	char key[BLOB_KEY_SIZE];
+	unsigned char digest[DIGEST_BYTES]; /* of its bytes */
+};
+
 struct account_search {
 	bool by[ACCOUNT_FIELDS]; /* none: all accounts */
 	unsigned char digests[ACCOUNT_FIELDS][ACCOUNT_DIGEST_BYTES];
@@ -63,8 +70,9 @@ enum err account_change(struct db *db, int64_t now_us, struct account *account) 
 
 enum err account_delete(struct db *db, int64_t id) MUST_CHECK;
 
-/* Whether the image KEY is somebody's, as blob_sweep() asks; DB is a struct db. */
-enum err account_keeps_image(void *db, const char *key, bool *kept) MUST_CHECK;
+/* Sweeps images that no account has (blob_sweep()), if the store is that of this database, which DB
+ * reads without a snapshot; else ERR_CONFLICT with words. */
+enum err account_sweep(struct db *db, struct blob *images, int64_t *removed) MUST_CHECK;
 
 /* Takes an account whose texts are lent until it returns; anything but OK ends the reading. */
 typedef enum err (*account_fn)(void *ctx, const struct account *account);
@@ -79,7 +87,7 @@ enum err account_list(struct db *db, const struct account_search *search, const 
 
 /* Gives EACH every account that has an image. */
 enum err account_images(struct db *db,
-    enum err (*each)(void *ctx, int64_t id, const char *image_key), void *ctx) MUST_CHECK;
+    enum err (*each)(void *ctx, const struct account_image *image), void *ctx) MUST_CHECK;
 
 /* The account that the image is of, or 0. */
 enum err account_of_image(struct db *db, const char *image_key, int64_t *id) MUST_CHECK;

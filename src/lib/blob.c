@@ -15,6 +15,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "lib/clock.h"
 #include "lib/log.h"
 #include "lib/text.h"
 
@@ -24,13 +25,20 @@
 #define FOLDER_FLAGS (O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
 #define NAME_MAX_SIZE (3 + 256)
 #define PIN_TRIES 5000
+#define HOLD_US (10 * CLOCK_SECOND_US) /* a sweep waits so long for puts to end */
+#define OWNER ".owner" /* whose rows name the blobs, in hex */
+#define OWNER_NEW ".owner.new"
+#define OWNER_DIGITS ((size_t)2 * BLOB_OWNER_BYTES)
 
 struct blob {
 	int fd;
 	int pin_fd; /* -1: not pinned by this store */
 	/* Whether the store's entry of a sub-folder is on disk, whoever made it. */
 	atomic_bool settled[256];
-	pthread_rwlock_t putting; /* shared by puts that are under way, with their rows */
+	pthread_mutex_t lock; /* of what follows */
+	pthread_cond_t changed;
+	int puts; /* under way, with their rows */
+	bool held; /* none begins: a sweep removes something, or waits for that */
 };
 
 /* Words for a client, who learns no path; the log has the cause. */
@@ -112,7 +120,8 @@ blob_open(const char *folder, struct blob **out)
 	*out = NULL;
 	if (store == NULL)
 		return fail(ERR_BUSY, "no memory for a store of files");
-	(void)pthread_rwlock_init(&store->putting, NULL);
+	(void)pthread_mutex_init(&store->lock, NULL);
+	clock_condition_open(&store->changed);
 	store->pin_fd = -1;
 	if (mkdir(folder, 0700) != 0 && errno != EEXIST && errno != EROFS && errno != EACCES)
 		err = refuse("making the folder of blobs");
@@ -134,7 +143,8 @@ blob_close(struct blob *store)
 		return;
 	blob_unpin(store);
 	(void)close(store->fd);
-	(void)pthread_rwlock_destroy(&store->putting);
+	(void)pthread_cond_destroy(&store->changed);
+	(void)pthread_mutex_destroy(&store->lock);
 	free(store);
 }
 
@@ -445,6 +455,8 @@ list_folder(const struct listing *l, const char *sub, int fd, const char *name)
 	int folder;
 
 	(void)sub;
+	if (strcmp(name, OWNER) == 0 || strcmp(name, OWNER_NEW) == 0)
+		return OK;
 	if (strlen(name) != 2 || strspn(name, HEX) != 2)
 		return tell_foreign(l, name);
 	if ((folder = openat(fd, name, FOLDER_FLAGS)) >= 0)
@@ -464,6 +476,55 @@ blob_list(struct blob *store, enum err (*fn)(void *ctx, const struct blob_entry 
 	return fd < 0 ? refuse("listing blobs") : each_name(&l, "", fd, list_folder);
 }
 
+/* --- Whose blobs they are. */
+
+static enum err
+write_owner(struct blob *store, const char *hex)
+{
+	int fd;
+	enum err err;
+
+	(void)unlinkat(store->fd, OWNER_NEW, 0);
+	fd = openat(
+	    store->fd, OWNER_NEW, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return refuse("claiming the folder of blobs");
+	err = write_all(fd, hex, OWNER_DIGITS);
+	(void)close(fd);
+	if (err == OK &&
+	    (renameat(store->fd, OWNER_NEW, store->fd, OWNER) != 0 || fsync(store->fd) != 0))
+		err = refuse("claiming the folder of blobs");
+	return err;
+}
+
+enum err
+blob_claim(struct blob *store, const unsigned char owner[BLOB_OWNER_BYTES], bool *is_owner)
+{
+	char hex[OWNER_DIGITS + 1], there[OWNER_DIGITS];
+	int fd = openat(store->fd, OWNER, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	ssize_t n;
+
+	*is_owner = true;
+	text_to_hex(owner, BLOB_OWNER_BYTES, hex);
+	if (fd < 0)
+		return errno == ENOENT ? write_owner(store, hex)
+				       : refuse("looking whose the blobs are");
+	n = read(fd, there, sizeof(there));
+	(void)close(fd);
+	if (n < 0)
+		return refuse("looking whose the blobs are");
+	*is_owner = n == (ssize_t)sizeof(there) && memcmp(there, hex, sizeof(there)) == 0;
+	return OK;
+}
+
+enum err
+blob_disown(struct blob *store)
+{
+	if (unlinkat(store->fd, OWNER, 0) != 0 && errno != ENOENT)
+		return refuse("giving up the folder of blobs");
+	return fsync(store->fd) == 0 ? OK : refuse("giving up the folder of blobs");
+}
+
 /* --- Sweeping. */
 
 struct sweep {
@@ -476,13 +537,50 @@ struct sweep {
 void
 blob_begin(struct blob *store)
 {
-	(void)pthread_rwlock_rdlock(&store->putting);
+	(void)pthread_mutex_lock(&store->lock);
+	while (store->held)
+		(void)pthread_cond_wait(&store->changed, &store->lock);
+	store->puts++;
+	(void)pthread_mutex_unlock(&store->lock);
 }
 
 void
 blob_end(struct blob *store)
 {
-	(void)pthread_rwlock_unlock(&store->putting);
+	(void)pthread_mutex_lock(&store->lock);
+	if (--store->puts == 0)
+		(void)pthread_cond_broadcast(&store->changed);
+	(void)pthread_mutex_unlock(&store->lock);
+}
+
+static void
+release_puts(struct blob *store)
+{
+	(void)pthread_mutex_lock(&store->lock);
+	store->held = false;
+	(void)pthread_cond_broadcast(&store->changed);
+	(void)pthread_mutex_unlock(&store->lock);
+}
+
+/* None is under way, and none begins until release_puts(). */
+static enum err
+hold_puts(struct blob *store)
+{
+	int64_t until_us = clock_monotonic_us() + HOLD_US;
+	bool none;
+
+	(void)pthread_mutex_lock(&store->lock);
+	while (store->held)
+		(void)pthread_cond_wait(&store->changed, &store->lock);
+	store->held = true;
+	while (store->puts > 0 && clock_wait(&store->changed, &store->lock, until_us))
+		continue;
+	none = store->puts == 0;
+	(void)pthread_mutex_unlock(&store->lock);
+	if (none)
+		return OK;
+	release_puts(store);
+	return fail(ERR_BUSY, "files are being stored");
 }
 
 static enum err
@@ -504,11 +602,24 @@ sweep_entry(void *ctx, const struct blob_entry *entry)
 	if (err != OK || kept)
 		return err;
 	/* Nothing is being put now: what has no row still is nobody's. */
-	(void)pthread_rwlock_wrlock(&sweep->store->putting);
+	if ((err = hold_puts(sweep->store)) != OK)
+		return err;
 	if ((err = is_kept(sweep, entry, &kept)) == OK && !kept &&
 	    (err = remove_name(sweep->store, entry->name, entry->name + 3)) == OK)
 		sweep->removed++;
-	(void)pthread_rwlock_unlock(&sweep->store->putting);
+	release_puts(sweep->store);
+	return err;
+}
+
+/* So that not all is looked at for nothing. */
+static enum err
+check_pin(const struct blob *store)
+{
+	int lock;
+	enum err err = lock_store(store, LOCK_SH, 1, &lock);
+
+	if (err == OK)
+		(void)close(lock);
 	return err;
 }
 
@@ -517,8 +628,10 @@ blob_sweep(struct blob *store, enum err (*keep)(void *ctx, const char *key, bool
     int64_t *removed)
 {
 	struct sweep sweep = { store, keep, ctx, 0 };
-	enum err err = blob_list(store, sweep_entry, &sweep);
+	enum err err = check_pin(store);
 
+	if (err == OK)
+		err = blob_list(store, sweep_entry, &sweep);
 	*removed = sweep.removed;
 	return err;
 }

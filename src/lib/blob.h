@@ -71,14 +71,22 @@ enum err blob_list(struct blob *store, enum err (*fn)(void *ctx, const struct bl
     void *ctx) MUST_CHECK;
 
 /* Round a put and what makes its row: meanwhile no sweep of this process takes the blob for one
- * that nobody wants.  Short, for a sweep that wants to remove something waits for it. */
+ * that nobody wants.  Waits for a sweep that is about to remove one. */
 void blob_begin(struct blob *store);
 void blob_end(struct blob *store);
+
+#define BLOB_OWNER_BYTES 16
+
+/* Whether the rows of OWNER, such as a database, are those that name these blobs.  A store that is
+ * nobody's becomes OWNER's; blob_disown() makes it nobody's, for the next who claims it. */
+enum err blob_claim(
+    struct blob *store, const unsigned char owner[BLOB_OWNER_BYTES], bool *is_owner) MUST_CHECK;
+enum err blob_disown(struct blob *store) MUST_CHECK;
 
 /* Removes leftovers, and blobs for which KEEP says false in *KEPT.  Only for the one process that
  * puts into this store now (the writer of the rows), and only if each of its puts stands between
  * blob_begin() and blob_end(): KEEP is asked once more while there is none.  KEEP may be NULL: all
- * blobs are kept. */
+ * blobs are kept.  ERR_BUSY while the store is pinned, or if puts go on for too long. */
 enum err blob_sweep(struct blob *store, enum err (*keep)(void *ctx, const char *key, bool *kept),
     void *ctx, int64_t *removed) MUST_CHECK;
 

@@ -203,7 +203,7 @@ static void
 make_way(void)
 {
 	log_event(LOG_WARNING, "storage",
-	    "the database can be written again, but not by this process: it makes way for another");
+	    "this process cannot write the database any more: it makes way for another");
 	(void)kill(getpid(), SIGTERM);
 }
 
@@ -245,7 +245,9 @@ step(struct commit *commit)
 		for (struct change *change = batch; change != NULL; change = change->next)
 			refuse(change, err);
 	settle_batch(commit, batch, count, err);
-	if (err != OK && commit->db != NULL)
+	if (err != OK && db_needs_new_process())
+		make_way();
+	else if (err != OK && commit->db != NULL)
 		write_over(commit->db);
 	if (commit->db != NULL && db_log_pages(commit->db) >= CHECKPOINT_PAGES)
 		db_checkpoint(commit->db);
@@ -426,7 +428,7 @@ commit_health(struct commit *commit)
 	if ((err = commit->health) != OK)
 		err_restore(&commit->health_said);
 	(void)pthread_mutex_unlock(&commit->lock);
-	return err == OK ? OK : commit_run(commit, touch, NULL);
+	return err == OK && !db_is_lost(commit->file) ? OK : commit_run(commit, touch, NULL);
 }
 
 void

@@ -65,9 +65,14 @@ enum err db_open(
 /* NULL is fine. */
 void db_close(struct db *db);
 
-/* Whether opening to write failed for good: this process has read the database while its files
- * could not be written, and the engine holds on to that.  It goes away with the process. */
+/* Whether writing failed for good: this process has read the database while its files could not be
+ * written, and the engine holds on to that, or a file that it has open was moved or removed.  It
+ * goes away with the process. */
 bool db_needs_new_process(void);
+
+/* Whether there was a database FILE, and is none: it is not made anew then, until FILE.lock is
+ * removed, too. */
+bool db_is_lost(const char *file);
 
 /* How many migrations FILE has and SCHEMA knows; *HAS is 0 where there is no file. */
 enum err db_versions(

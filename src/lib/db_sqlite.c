@@ -333,12 +333,12 @@ identify(struct db *db, const struct db_schema *schema, int *has)
 
 /* SQLite shares the log's index among the connections of a process as the first of them could open
  * it: to read only, where its file could not be written then. */
-static atomic_bool index_is_read_only;
+static atomic_bool needs_new_process;
 
 bool
 db_needs_new_process(void)
 {
-	return atomic_load(&index_is_read_only);
+	return atomic_load(&needs_new_process);
 }
 
 /* Whether FILE can be written, rather than only opened so. */
@@ -352,7 +352,7 @@ try_to_write(struct db *db, const char *file)
 		return OK;
 	(void)snprintf(index, sizeof(index), "%s-shm", file);
 	if ((code & 0xff) == SQLITE_READONLY && access(file, W_OK) == 0 && access(index, W_OK) == 0)
-		atomic_store(&index_is_read_only, true);
+		atomic_store(&needs_new_process, true);
 	return failed(db, code, "trying to write");
 }
 
@@ -399,6 +399,17 @@ open_handle(struct db *db, const char *file, enum db_mode mode, const struct db_
 }
 
 /* One process writes, as long as it holds this. */
+bool
+db_is_lost(const char *file)
+{
+	char lock[PATH_SIZE];
+	struct stat st;
+
+	(void)snprintf(lock, sizeof(lock), "%s.lock", file);
+	return access(file, F_OK) != 0 && errno == ENOENT && lstat(lock, &st) == 0 &&
+	    st.st_size > 0;
+}
+
 static enum err
 take_right(struct db *db, const char *file)
 {
@@ -412,7 +423,24 @@ take_right(struct db *db, const char *file)
 	}
 	if (flock(db->lock_fd, LOCK_EX | LOCK_NB) != 0)
 		return fail(ERR_BUSY, "another process writes the database");
-	return OK;
+	if (!db_is_lost(file))
+		return OK;
+	log_event(LOG_ERROR, "storage",
+	    "%s: is gone; put it back (caredesk restore), or remove %s to begin without", file,
+	    path);
+	return fail(ERR_BUSY, "the database is gone");
+}
+
+/* From now on it is known that there was one. */
+static void
+mark_made(const struct db *db)
+{
+	static const char made[] = "made\n";
+	struct stat st;
+
+	if (fstat(db->lock_fd, &st) == 0 && st.st_size == 0 &&
+	    pwrite(db->lock_fd, made, sizeof(made) - 1, 0) < 0)
+		log_event(LOG_WARNING, "storage", "a lock cannot be written: %m");
 }
 
 enum err
@@ -431,9 +459,11 @@ db_open(const char *file, enum db_mode mode, const struct db_schema *schema, str
 	if (mode == DB_WRITE)
 		err = take_right(db, file);
 	if (err == OK && (err = open_handle(db, file, mode, schema)) == OK) {
-		if (mode == DB_WRITE)
-			err = make_ready(db, file, schema);
-		else if ((err = identify(db, schema, &has)) == OK && has < migration_count(schema))
+		if (mode == DB_WRITE) {
+			if ((err = make_ready(db, file, schema)) == OK)
+				mark_made(db);
+		} else if ((err = identify(db, schema, &has)) == OK &&
+		    has < migration_count(schema))
 			err =
 			    fail(ERR_BUSY, "the database of %s is not migrated yet", schema->name);
 	}
@@ -497,12 +527,31 @@ control(struct db *db, const struct db_sql *sql)
 	return db_run(&q);
 }
 
+/* What is written to a file without its name would be lost. */
+static enum err
+check_place(struct db *db)
+{
+	int moved = 0;
+
+	if (sqlite3_file_control(db->handle, "main", SQLITE_FCNTL_HAS_MOVED, &moved) != SQLITE_OK ||
+	    moved == 0)
+		return OK;
+	db_rollback(db);
+	atomic_store(&needs_new_process, true);
+	log_event(LOG_ERROR, "storage", "the database file was moved or removed");
+	return fail(ERR_BUSY, "the database is gone");
+}
+
 enum err
 db_begin(struct db *db)
 {
 	static const struct db_sql begin = { "begin", "BEGIN" };
+	enum err err;
 
-	return reads_only(db) ? control(db, &begin) : script(db, "BEGIN IMMEDIATE", "begin");
+	if (reads_only(db))
+		return control(db, &begin);
+	err = script(db, "BEGIN IMMEDIATE", "begin");
+	return err == OK ? check_place(db) : err;
 }
 
 enum err

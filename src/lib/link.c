@@ -12,14 +12,15 @@ enum err
 link_secret_read(struct link_secret *secret)
 {
 	int fd = open(LINK_SECRET_FILE, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	/* One more than it has is no secret. */
 	ssize_t n = fd >= 0 ? read(fd, secret->text, sizeof(secret->text)) : -1;
 
 	if (fd >= 0)
 		(void)close(fd);
-	if (n < LINK_SECRET_SIZE - 1 ||
+	secret->text[LINK_SECRET_SIZE - 1] = '\0';
+	if (n != LINK_SECRET_SIZE - 1 ||
 	    strspn(secret->text, "0123456789abcdef") != LINK_SECRET_SIZE - 1)
 		return fail(ERR_INTERNAL, LINK_SECRET_FILE ": holds no secret");
-	secret->text[LINK_SECRET_SIZE - 1] = '\0';
 	return OK;
 }
 

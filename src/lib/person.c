@@ -1,5 +1,6 @@
 #include "lib/person.h"
 
+#include <pthread.h>
 #include <stdio.h>
 #include <time.h>
 
@@ -182,7 +183,7 @@ sweep(struct erasing *e)
 	enum err err = db_open(ACCOUNT_FILE, DB_READ, &account_schema, &db);
 
 	if (err == OK)
-		err = blob_sweep(e->blobs, account_keeps_image, db, &removed);
+		err = account_sweep(db, e->blobs, &removed);
 	db_close(db);
 	return err;
 }
@@ -245,18 +246,33 @@ incomplete(int64_t id, const char *left)
 	    left, cause);
 }
 
-enum err
-person_erase(struct commit *commit, struct blob *blobs, int64_t id, struct person_erased *erased)
+static enum err
+erase(struct erasing *e)
 {
-	struct erasing e = { commit, id, blobs, erased };
-	enum err err = commit_run_alone(commit, erase_rows, &e);
+	enum err err = commit_run_alone(e->commit, erase_rows, e);
 
 	if (err != OK)
 		return err;
-	if (insist(sweep, &e) != OK)
-		return incomplete(id, "images may still hold it");
-	if (commit_run_outside(commit, rewrite, NULL) != OK || insist(clear_log, &e) != OK ||
-	    commit_run(commit, finish, NULL) != OK)
-		return incomplete(id, "the database or its log may still hold parts of it");
+	if (insist(sweep, e) != OK)
+		return incomplete(e->id, "images may still hold it");
+	if (commit_run_outside(e->commit, rewrite, NULL) != OK || insist(clear_log, e) != OK ||
+	    commit_run(e->commit, finish, NULL) != OK)
+		return incomplete(e->id, "the database or its log may still hold parts of it");
 	return OK;
+}
+
+/* One after another: who comes to its end has looked for all that were begun before. */
+enum err
+person_erase(struct commit *commit, struct blob *blobs, int64_t id, struct person_erased *erased)
+{
+	static pthread_mutex_t one = PTHREAD_MUTEX_INITIALIZER;
+	struct erasing e = { commit, id, blobs, erased };
+	enum err err;
+
+	pool_wait_begin();
+	(void)pthread_mutex_lock(&one);
+	pool_wait_end();
+	err = erase(&e);
+	(void)pthread_mutex_unlock(&one);
+	return err;
 }

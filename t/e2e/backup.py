@@ -178,8 +178,8 @@ class Stopped(BackupCase):
         with database(self.path("db/accounts.db")) as db:
             key, = db.execute("SELECT image_key FROM accounts WHERE id = 3").fetchone()
         file = self.path(f"blobs/{key}")
-        for words, damage in (("is empty", lambda: open(file, "wb").close()),
-                              ("is not what its name says", self.text_into(file)),
+        for words, damage in (("is damaged", lambda: os.truncate(file, os.path.getsize(file) - 1)),
+                              ("is damaged", self.text_into(file)),
                               ("there is no such file", lambda: os.unlink(file))):
             to = os.path.join(self.folder(), "b")
             damage()
@@ -420,8 +420,9 @@ class Stopped(BackupCase):
         image = f"account 2: its image {key}"
         for name, told, damage in (
                 ("accounts", f"{image} is not there", lambda: os.unlink(file)),
-                ("accounts", f"{image} is empty", lambda: open(file, "wb").close()),
-                ("accounts", f"{image} is not what its name says", self.text_into(file)),
+                ("accounts", f"{image} is damaged", lambda: open(file, "wb").close()),
+                ("accounts", f"{image} is damaged", lambda: os.truncate(file, os.path.getsize(file) - 1)),
+                ("accounts", f"{image} is damaged", self.text_into(file)),
                 ("accounts", "account 1: its email is not folded", self.tampering(
                     "accounts", "UPDATE accounts SET email = 'a1@EXAMPLE.org' WHERE id = 1")),
                 ("accounts", "account 1: the digest of its email is another one's", self.tampering(

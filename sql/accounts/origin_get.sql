@@ -1,0 +1,2 @@
+-- -> id
+SELECT id FROM origin WHERE rowid = 1
