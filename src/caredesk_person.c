@@ -41,7 +41,8 @@ static const char readme[] =
     "This is all that caredesk holds of one person.\n"
     "\n"
     "account.json   the account: name, mail address, postal address, when it was made and last\n"
-    "               changed, how many changes there were (version), and which file is its image\n"
+    "               changed, how many changes there were (version), and which file is its image;\n"
+    "               none if the account was deleted\n"
     "image.*        the image, if there is one, as it is stored\n"
     "answers.json   answers that showed the account and are kept, about a day long, for clients\n"
     "               that repeat a request; such a client gave a key of its own choosing with it\n"
@@ -192,8 +193,10 @@ put_bytes(void *out, const char *bytes, size_t n)
 	return fwrite(bytes, 1, n, out) == n ? OK : fail(ERR_BUSY, "cannot be written: %m");
 }
 
-/* The account as it was read, with its texts of our own. */
+/* The account as it was read, with its texts of our own; one that was deleted has no more than an
+ * id, and answers that show it. */
 struct person {
+	bool is_deleted;
 	struct account account;
 	struct db *db; /* in a snapshot */
 	int image_fd; /* -1: none */
@@ -332,6 +335,20 @@ open_image(struct person *person)
 	return err;
 }
 
+static enum err
+find_person(int64_t id, struct person *person)
+{
+	int64_t ignored;
+	enum err err = account_find(person->db, id, &person->account);
+
+	person->is_deleted = err == ERR_NOT_FOUND;
+	if (!person->is_deleted)
+		return err;
+	person->account.id = id;
+	person->account.image_key[0] = '\0';
+	return person_find(person->db, id, &ignored);
+}
+
 /* A snapshot with its image open.  One that is replaced before it is opened is gone: then the next
  * snapshot has another. */
 static enum err
@@ -343,8 +360,7 @@ open_person(int64_t id, struct person *person)
 		return err;
 	for (int tries = 1;; tries++) {
 		person->image = NULL;
-		if ((err = db_begin(person->db)) != OK ||
-		    (err = account_find(person->db, id, &person->account)) != OK ||
+		if ((err = db_begin(person->db)) != OK || (err = find_person(id, person)) != OK ||
 		    (err = open_image(person)) != ERR_NOT_FOUND)
 			return err;
 		if (tries == IMAGE_TRIES)
@@ -361,7 +377,8 @@ export_person(int64_t id, struct target *target)
 	enum err err = open_person(id, &person);
 
 	if (err == OK && (err = make_folder(target)) == OK &&
-	    (err = account_get(person.db, id, write_account, &person)) == OK &&
+	    (person.is_deleted ||
+		(err = account_get(person.db, id, write_account, &person)) == OK) &&
 	    (err = write_answers(&person)) == OK && (err = write_image(&person)) == OK &&
 	    (err = write_readme(&person)) == OK)
 		err = name_folder(target);
@@ -497,8 +514,12 @@ tell_others(void)
 static void
 tell_erased(int64_t id, const struct person_erased *erased)
 {
-	if (erased->accounts == 0)
+	if (erased->accounts == 0 && erased->answers == 0)
 		(void)printf("person %" PRId64 " was erased before", id);
+	else if (erased->accounts == 0)
+		(void)printf("person %" PRId64 " was deleted before, and is erased: %" PRId64
+			     " answer%s kept for retries",
+		    id, erased->answers, erased->answers == 1 ? "" : "s");
 	else
 		(void)printf("person %" PRId64 " is erased: the account, %" PRId64
 			     " image%s, %" PRId64 " answer%s kept for retries",

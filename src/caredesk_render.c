@@ -217,9 +217,12 @@ put_problems(FILE *out, const struct conf *conf)
 
 	(void)conf;
 	for (size_t i = 0; i < count; i++)
-		(void)fprintf(
-		    out, "\t\terror_page %d /.problem/%d;\n", table[i].status, table[i].status);
+		if (table[i].code != ERR_INTERNAL)
+			(void)fprintf(out, "\t\terror_page %d /.problem/%d;\n", table[i].status,
+			    table[i].status);
 	(void)fprintf(out, "\t\terror_page 494 =431 /.problem/431;\n");
+	/* nginx fails by itself only where it has no room for a body, or no memory. */
+	(void)fprintf(out, "\t\terror_page 500 =503 /.problem/503;\n");
 	for (size_t i = 0; i < count; i++)
 		(void)fprintf(out,
 		    "\t\tlocation = /.problem/%d {\n\t\t\tinternal;\n"

@@ -477,7 +477,8 @@ relay_line(struct house *house, char *line)
 	bool nginx = line[0] >= '0' && line[0] <= '9'; /* begins with the date */
 	char *client = strstr(line, ", client: "), *words = nginx ? behind_ids(line) : line;
 
-	if (relay_saying(line))
+	/* That a body goes to disk is no news: every picture does. */
+	if (relay_saying(line) || strstr(line, "is buffered to a temporary file") != NULL)
 		return;
 	if (client != NULL)
 		*client = '\0';

@@ -170,8 +170,11 @@ START_TEST(nginx_refuses_in_the_form_of_every_problem)
 	render("", NULL);
 	ck_assert_uint_gt(count, 20);
 	for (size_t i = 0; i < count; i++) {
-		(void)snprintf(words, sizeof(words), "error_page %d /.problem/%d;", table[i].status,
-		    table[i].status);
+		/* nginx has no 500 of its own that means anything but no room. */
+		(void)snprintf(words, sizeof(words),
+		    table[i].status == 500 ? "error_page 500 =503 /.problem/503;"
+					   : "error_page %d /.problem/%d;",
+		    table[i].status, table[i].status);
 		ck_assert_msg(said(words) == 1, "%s", words);
 		(void)snprintf(words, sizeof(words),
 		    "return %d '{\"type\":\"/problems/%s\",\"title\":\"%s\",\"status\":%d,",

@@ -525,9 +525,12 @@ form_part(const struct form *form, const char *name, const struct form_part **pa
 			continue;
 		if (*part != NULL) {
 			*part = NULL;
-			return fail_field(name, "is given twice");
+			return (void)fail_field(name, "is given twice"), err_pending();
 		}
 		*part = &form->parts[i];
 	}
-	return *part == NULL ? fail_field(name, "must be given") : OK;
+	if (*part != NULL)
+		return OK;
+	(void)fail_field(name, "must be given");
+	return err_pending();
 }

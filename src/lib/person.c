@@ -26,27 +26,15 @@ find_unfinished(struct db *db, int64_t id, int64_t *created_at_us)
 	if ((err = db_next(&q, &found)) == OK && found)
 		*created_at_us = db_int(&q, 0);
 	else if (err == OK)
-		err = fail(ERR_NOT_FOUND, "there is no account %lld", (long long)id);
+		err = fail(ERR_NOT_FOUND, "nothing was begun");
 	db_done(&q);
-	return err;
-}
-
-enum err
-person_find(struct db *db, int64_t id, int64_t *created_at_us)
-{
-	struct account account;
-	enum err err = account_find(db, id, &account);
-
-	if (err == ERR_NOT_FOUND)
-		return find_unfinished(db, id, created_at_us);
-	if (err == OK)
-		*created_at_us = account.created_at_us;
 	return err;
 }
 
 static void
 take_answer(const struct db_query *q, struct person_answer *answer)
 {
+	const char *time;
 	size_t n;
 
 	answer->created_at_us = db_int(q, 1);
@@ -54,6 +42,9 @@ take_answer(const struct db_query *q, struct person_answer *answer)
 	answer->location = db_text(q, 3, &n);
 	answer->etag = db_text(q, 4, &n);
 	answer->body = db_text(q, 5, &answer->n);
+	time = db_text(q, 6, &n);
+	if (n == 0 || clock_parse(time, n, &answer->account_created_at_us) != OK)
+		answer->account_created_at_us = 0;
 }
 
 enum err
@@ -74,6 +65,47 @@ person_answers(struct db *db, int64_t id,
 	}
 	db_done(&q);
 	return err;
+}
+
+struct shown {
+	int64_t answers, created_at_us;
+};
+
+static enum err
+note_answer(void *ctx, const struct person_answer *answer)
+{
+	struct shown *shown = ctx;
+
+	shown->answers++;
+	if (shown->created_at_us == 0)
+		shown->created_at_us = answer->account_created_at_us;
+	return OK;
+}
+
+/* One that was deleted, but is shown by answers that are kept. */
+static enum err
+find_shown(struct db *db, int64_t id, int64_t *created_at_us)
+{
+	struct shown shown = { 0 };
+	enum err err = person_answers(db, id, note_answer, &shown);
+
+	*created_at_us = shown.created_at_us;
+	if (err == OK && shown.answers == 0)
+		return fail(ERR_NOT_FOUND, "there is no account %lld", (long long)id);
+	return err;
+}
+
+enum err
+person_find(struct db *db, int64_t id, int64_t *created_at_us)
+{
+	struct account account;
+	enum err err = account_find(db, id, &account);
+
+	if (err == OK)
+		*created_at_us = account.created_at_us;
+	if (err == ERR_NOT_FOUND)
+		err = find_unfinished(db, id, created_at_us);
+	return err == ERR_NOT_FOUND ? find_shown(db, id, created_at_us) : err;
 }
 
 /* --- The rows. */
@@ -133,14 +165,17 @@ erase_rows(struct db *db, void *arg)
 	const struct erasing *e = arg;
 	struct account account;
 	int64_t created_at_us;
-	enum err err = account_find(db, e->id, &account);
+	enum err err = person_find(db, e->id, &created_at_us);
 
 	*e->erased = (struct person_erased){ 0 };
-	if (err == OK && (err = erase_account(db, &account, e->erased)) == OK)
-		return remember(db, e->id, account.created_at_us, clock_now_us(), 0);
-	if (err == ERR_NOT_FOUND && (err = find_unfinished(db, e->id, &created_at_us)) == OK)
-		return db_touch(db); /* no commit that failed before may come back now */
-	return err;
+	if (err != OK)
+		return err;
+	if ((err = account_find(db, e->id, &account)) == OK)
+		err = erase_account(db, &account, e->erased);
+	else if (err == ERR_NOT_FOUND)
+		err = erase_answers(db, e->id, &e->erased->answers);
+	/* This also sees to it that no commit that failed before comes back now. */
+	return err == OK ? remember(db, e->id, created_at_us, clock_now_us(), 0) : err;
 }
 
 enum err

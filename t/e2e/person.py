@@ -254,6 +254,18 @@ class Running(PersonCase):
         again = Person(self, 1)
         self.assertNotEqual(again.id, person.id)
 
+    def test_who_was_deleted_is_exported_and_erased_as_long_as_answers_show_them(self):
+        person, here = self.person(), self.folder()
+        self.assertEqual(self.service.ask(person.target, "DELETE").status, 204)
+        self.run_command("person", "export", str(person.id), f"{here}/a")
+        self.assertEqual(sorted(os.listdir(f"{here}/a")), ["README.txt", "answers.json"])
+        self.assertNotEqual(traces(person, self.data), [])
+        done = self.erase(person)
+        self.assertIn(f"person {person.id} was deleted before, and is erased: 3 answers kept", done.stdout)
+        self.assertNothingLeft(person)
+        self.refused("person", "erase", str(person.id), "--yes", words="there is no account")
+        self.refused("person", "export", str(person.id), f"{here}/b", words="there is no account")
+
     def test_what_a_restore_has_kept_is_named(self):
         kept = "before-restore-20261120T031700Z/accounts.db"
         os.mkdir(os.path.dirname(self.path(kept)))
