@@ -160,10 +160,11 @@ struct account_image;
 enum err data_image_check(struct blob *store, const struct account_image *image) MUST_CHECK;
 
 /* --- A backup is a folder: DIR/SET.db of each data set that it has, and DIR/blobs/KEY of each
- * image that its accounts name.  As long as it also has DIR/.incomplete, it is none. */
+ * image that its accounts name.  As long as it also has DIR/.caredesk-incomplete, it is none. */
 
 #define BACKUP_BLOBS "blobs"
-#define BACKUP_INCOMPLETE ".incomplete"
+#define BACKUP_INCOMPLETE ".caredesk-incomplete"
+#define BACKUP_REMOVED ".caredesk-removed" /* one that is being removed */
 
 /* --- Files and folders, copied whole.  OWNER is whom root gives what is made, or NULL. */
 

@@ -3,8 +3,8 @@
  * instant.
  *
  * No image is removed from before that instant until all are copied (blob_pin()), so each that the
- * snapshot of accounts names is there.  All is made in DIR/.incomplete, and has its name only once
- * it is verified and on disk; while there is that folder, what is in DIR is no backup.
+ * snapshot of accounts names is there.  All is made in DIR/.caredesk-incomplete, and has its name
+ * only once it is verified and on disk; while there is that folder, what is in DIR is no backup.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -80,7 +80,8 @@ open_target(const char *name, struct target *target)
 		return fail(ERR_BUSY, "%s: another backup is being made there", name);
 	(void)snprintf(target->incomplete, sizeof(target->incomplete), "%s/" BACKUP_INCOMPLETE,
 	    target->folder);
-	(void)snprintf(target->removed, sizeof(target->removed), "%s/.removed", target->folder);
+	(void)snprintf(
+	    target->removed, sizeof(target->removed), "%s/" BACKUP_REMOVED, target->folder);
 	return OK;
 }
 
@@ -282,6 +283,15 @@ verify_all(const struct backup *b)
 
 /* --- Names. */
 
+/* A new folder has its own name on disk, too. */
+static enum err
+settle_folder(const struct target *target)
+{
+	char parent[FILES_PATH_SIZE];
+
+	return target->is_new ? path_sync(name_in(target->folder, "..", parent)) : OK;
+}
+
 static enum err
 name_one(struct target *target, const char *base)
 {
@@ -299,7 +309,10 @@ name_all(const struct backup *b)
 {
 	struct target *target = b->target;
 	bool has_blobs = false;
-	enum err err = path_sync(target->incomplete);
+	enum err err = settle_folder(target);
+
+	if (err == OK)
+		err = path_sync(target->incomplete);
 
 	for (size_t i = 0; i < b->count && err == OK; i++) {
 		has_blobs |= data_set_has_blobs(b->sets[i]);

@@ -114,18 +114,43 @@ remove_members(const struct target *target)
 		(void)unlinkat(target->fd, members[i], 0);
 }
 
+/* What is there already may be another's, who would read, or change, what is put into it. */
+static enum err
+check_own(const struct target *target)
+{
+	struct stat st;
+
+	if (fstat(target->fd, &st) == 0 && st.st_uid == geteuid() &&
+	    (st.st_mode & (S_IWGRP | S_IWOTH)) == 0)
+		return OK;
+	return fail(ERR_CONFLICT, "%s/%s: is there already, and not a folder of yours alone",
+	    target->parent, target->incomplete);
+}
+
+static void
+leave_folder(struct target *target)
+{
+	(void)close(target->fd);
+	target->fd = -1;
+}
+
 static enum err
 make_folder(struct target *target)
 {
+	enum err err;
+
 	if (mkdirat(target->parent_fd, target->incomplete, 0700) != 0 && errno != EEXIST)
 		return fail(ERR_INPUT, "%s/%s: %m", target->parent, target->incomplete);
 	target->fd = openat(
 	    target->parent_fd, target->incomplete, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (target->fd < 0)
 		return fail(ERR_INPUT, "%s/%s: %m", target->parent, target->incomplete);
+	if ((err = check_own(target)) != OK) {
+		leave_folder(target);
+		return err;
+	}
 	if (flock(target->fd, LOCK_EX | LOCK_NB) != 0 || fchmod(target->fd, 0700) != 0) {
-		(void)close(target->fd);
-		target->fd = -1;
+		leave_folder(target);
 		return fail(ERR_BUSY, "%s: is being made by another", target->name);
 	}
 	remove_members(target); /* of one that was killed */

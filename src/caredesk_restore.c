@@ -4,8 +4,8 @@
  * Everything is made ready in a new folder, DATA/before-restore-TIME, which then changes places
  * with DATA/db in one step: at every instant there is either all that was, or all that is new, and
  * afterwards the folder holds what was, in the form of a backup.  Until then it has a file
- * .incomplete, which with the rest of it goes to DATA/db, and is removed there; so what is kept
- * never has it, and what has it may be removed.
+ * .caredesk-incomplete, which with the rest of it goes to DATA/db, and is removed there; so what is
+ * kept never has it, and what has it may be removed.
  *
  * Images change their place before: they have names that no other image ever had, so those of both
  * states can be there at once, and the next start of the service removes those that nobody names.
@@ -173,6 +173,15 @@ is_replaced(const struct restore *r, const char *name, const char **at)
 				return true;
 	}
 	return false;
+}
+
+/* Some file systems do not say so in their lists. */
+static bool
+is_folder(DIR *dir, const char *name)
+{
+	struct stat st;
+
+	return fstatat(dirfd(dir), name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(st.st_mode);
 }
 
 /* --- What a restore that was killed has left. */
@@ -555,7 +564,7 @@ take_along(const struct restore *r)
 	enum err err = dir != NULL ? OK : fail(ERR_BUSY, DATA_DATABASES ": %m");
 
 	while (err == OK && (entry = readdir(dir)) != NULL) {
-		if (entry->d_type == DT_DIR || is_replaced(r, entry->d_name, &ignored) ||
+		if (is_folder(dir, entry->d_name) || is_replaced(r, entry->d_name, &ignored) ||
 		    text_ends_with(entry->d_name, "-shm"))
 			continue;
 		if (link(name_in(DATA_DATABASES, entry->d_name, from),
@@ -603,7 +612,7 @@ tidy_kept(const struct restore *r)
 
 	(void)unlink(OLD_MARK);
 	while (dir != NULL && (entry = readdir(dir)) != NULL)
-		if (entry->d_type != DT_DIR &&
+		if (!is_folder(dir, entry->d_name) &&
 		    (!is_replaced(r, entry->d_name, &companion) || strcmp(companion, "-shm") == 0 ||
 			strcmp(companion, ".lock") == 0))
 			(void)unlinkat(fd, entry->d_name, 0);

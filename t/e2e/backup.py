@@ -1,10 +1,12 @@
 """backup, restore and fsck of all data sets and the images: one instant, all or nothing."""
+import ctypes
 import glob
 import json
 import os
 import random
 import shlex
 import shutil
+import struct
 import subprocess
 import threading
 import time
@@ -91,6 +93,36 @@ class Client:
         self.audio(n)
         self.event(n)
         return path
+
+
+class Opened:
+    """Whether a folder itself is opened, rather than something in it."""
+
+    IN_OPEN, NAME = 0x20, struct.Struct("iIII")
+
+    def __init__(self, folder):
+        libc = ctypes.CDLL(None, use_errno=True)
+        self.fd = libc.inotify_init1(os.O_NONBLOCK)
+        if libc.inotify_add_watch(self.fd, folder.encode(), self.IN_OPEN) < 0:
+            raise OSError(ctypes.get_errno(), folder)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        os.close(self.fd)
+
+    def itself(self):
+        try:
+            events = os.read(self.fd, 65536)
+        except BlockingIOError:
+            return False
+        at, found = 0, False
+        while at < len(events):
+            _, _, _, length = self.NAME.unpack_from(events, at)
+            found |= length == 0
+            at += self.NAME.size + length
+        return found
 
 
 def made_folder(add_cleanup):
@@ -209,9 +241,30 @@ class Stopped(BackupCase):
     def test_a_backup_that_ended_among_its_names_is_none(self):
         to = self.folder()
         self.run_command("backup", to)
-        os.mkdir(os.path.join(to, ".incomplete"))
+        os.mkdir(os.path.join(to, ".caredesk-incomplete"))
         self.refused("restore", to, words="is not whole")
         self.refused("backup", to, words="of a backup that was ended in the middle")
+
+    def test_what_else_is_in_the_folder_of_a_backup_stays_there(self):
+        to = self.folder()
+        for name in (".removed", ".incomplete"):
+            os.mkdir(os.path.join(to, name))
+            with open(os.path.join(to, name, "mine"), "w", encoding="ascii"):
+                pass
+        self.run_command("backup", to)
+        for name in (".removed", ".incomplete"):
+            self.assertEqual(os.listdir(os.path.join(to, name)), ["mine"])
+        self.run_command("restore", to)
+
+    def test_a_new_folder_has_its_name_on_disk(self):
+        """Who syncs the folder above it has opened that, which the kernel tells."""
+        parent = self.folder()
+        for name, opened in (("new", True), ("new/old", True), ("there", False)):
+            if not opened:
+                os.mkdir(os.path.join(parent, name))
+            with Opened(os.path.dirname(os.path.join(parent, name))) as watched:
+                self.run_command("backup", os.path.join(parent, name))
+                self.assertEqual(watched.itself(), opened, name)
 
     # restore
 
@@ -338,17 +391,17 @@ class Stopped(BackupCase):
             self.await_lock()
             now = self.state()
             self.assertIn(now, (first, second))
-            left |= bool(glob.glob(self.path("before-restore-*/.incomplete")))
+            left |= bool(glob.glob(self.path("before-restore-*/.caredesk-incomplete")))
             ends["old" if now == second else "new"] += 1
             self.run_command("fsck")
             if now == first:  # what it has kept is whole, whenever it ended
                 kept = [name for name in self.kept()
-                        if not os.path.exists(self.path(f"{name}/.incomplete"))][-1]
+                        if not os.path.exists(self.path(f"{name}/.caredesk-incomplete"))][-1]
                 self.run_command("restore", self.path(kept))
                 self.assertEqual(self.state(), second)
         note(f"a restore of {took:.3f} s, killed: {ends}; a folder was left: {left}")
         self.run_command("restore", to)
-        self.assertEqual(glob.glob(self.path("*/.incomplete")), [])
+        self.assertEqual(glob.glob(self.path("*/.caredesk-incomplete")), [])
         self.assertFalse(os.path.exists(self.path("db/blobs")))
 
     def await_moment(self, restore, seconds, exchanged):

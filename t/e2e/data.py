@@ -490,8 +490,8 @@ class Stopped(DataCase):
 
     def test_what_a_killed_backup_has_left_is_no_hindrance(self):
         to = self.folder()
-        os.mkdir(os.path.join(to, ".incomplete"))
-        with open(os.path.join(to, ".incomplete/events.db"), "w", encoding="ascii") as file:
+        os.mkdir(os.path.join(to, ".caredesk-incomplete"))
+        with open(os.path.join(to, ".caredesk-incomplete/events.db"), "w", encoding="ascii") as file:
             file.write("half")
         self.refused("restore", to, words=f"{to}: is not whole")
         self.run_command("backup", to)

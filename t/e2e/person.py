@@ -216,6 +216,19 @@ class Running(PersonCase):
         self.run_command("person", "export", str(person.id), f"{here}/c")
         self.assertEqual(os.listdir(here), ["c"])
 
+    def test_nothing_is_put_into_a_folder_that_others_can_change(self):
+        person, here = Person(self, 0), self.folder()
+        theirs = f"{here}/a.incomplete"
+        os.mkdir(theirs)
+        damages = [lambda: os.chmod(theirs, 0o777), lambda: os.chmod(theirs, 0o770)]
+        if os.geteuid() == 0:
+            damages.append(lambda: (os.chmod(theirs, 0o700), os.chown(theirs, 65534, 65534)))
+        for damage in damages:
+            damage()
+            self.refused("person", "export", str(person.id), f"{here}/a",
+                         words=f"{theirs}: is there already, and not a folder of yours alone")
+            self.assertEqual((os.listdir(here), os.listdir(theirs)), (["a.incomplete"], []))
+
     def test_an_account_without_an_image_has_none(self):
         person, here = Person(self, 0), self.folder()
         self.run_command("person", "export", str(person.id), f"{here}/a")
