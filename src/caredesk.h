@@ -5,6 +5,7 @@
  *	caredesk_render.c    files made out of the configuration
  *	caredesk_run.c       starts and watches it all
  *	caredesk_data.c      the data folder and its data sets; migrate, recount
+ *	caredesk_deputy.c    a part of a command that the user does
  *	caredesk_files.c     files and folders, copied whole
  *	caredesk_docs.c      the page at /docs
  *	caredesk_import.c    events out of a file
@@ -158,6 +159,29 @@ void data_tell_rest(int64_t count);
  * with words that go behind its key. */
 struct account_image;
 enum err data_image_check(struct blob *store, const struct account_image *image) MUST_CHECK;
+
+/* --- What a child does that has become the user; it is killed when we end.  Not after we have
+ * opened a database. */
+
+struct deputy {
+	pid_t pid;
+	int fd;
+};
+
+/* WORK's error, and its words, are the child's. */
+typedef enum err (*deputy_fn)(void *ctx, int fd);
+
+enum err deputy_start(
+    const char *user, deputy_fn work, void *ctx, struct deputy *deputy) MUST_CHECK;
+
+/* In the child: tells who waits for it, and returns once that has let it go. */
+enum err deputy_is_ready(int fd) MUST_CHECK;
+
+/* Until the child is ready; if it has ended before, deputy_end() says why. */
+enum err deputy_await(struct deputy *deputy) MUST_CHECK;
+
+/* Lets it go, waits for its end, and returns its error.  Always once after deputy_start(). */
+enum err deputy_end(struct deputy *deputy) MUST_CHECK;
 
 /* --- A backup is a folder: DIR/SET.db of each data set that it has, and DIR/blobs/KEY of each
  * image that its accounts name.  As long as it also has DIR/.caredesk-incomplete, it is none. */

@@ -36,6 +36,7 @@ struct backup {
 	const struct data_set *sets[DATA_SETS];
 	struct db *readers[DATA_SETS]; /* NULL once it is copied */
 	size_t count;
+	const char *user;
 	struct blob *blobs; /* NULL where the service has never made them */
 	int64_t images, image_bytes;
 };
@@ -100,25 +101,67 @@ check_outside(const struct target *target)
 
 /* Those that are there: a new program's set is not until the service has started. */
 static enum err
-open_sets(struct backup *b)
+find_sets(struct backup *b)
+{
+	for (size_t i = 0; i < DATA_SETS; i++) {
+		if (access(data_sets[i].file, F_OK) == 0 || errno != ENOENT)
+			b->sets[b->count++] = &data_sets[i];
+		else
+			(void)printf("%s: is left out: it is not there yet\n", data_sets[i].base);
+	}
+	if (b->count == 0)
+		return fail(ERR_INPUT, "there is no database: start caredesk run once");
+	return OK;
+}
+
+static enum err
+hold_writers(void *ctx, int fd)
+{
+	const struct backup *b = ctx;
+	const char *files[DATA_SETS];
+	struct db_hold *hold;
+	enum err err;
+
+	for (size_t i = 0; i < b->count; i++)
+		files[i] = b->sets[i]->file;
+	err = db_hold_all(files, b->count, clock_monotonic_us() + ONE_INSTANT_WITHIN_US, &hold);
+	if (err != OK)
+		return fail(err, "no one instant of all: %s", err_words());
+	err = deputy_is_ready(fd);
+	db_release(hold);
+	return err;
+}
+
+static enum err
+begin_snapshots(struct backup *b)
 {
 	enum err err = OK;
 
-	for (size_t i = 0; i < DATA_SETS && err == OK; i++) {
-		const struct data_set *set = &data_sets[i];
+	for (size_t i = 0; i < b->count && err == OK; i++) {
+		const struct data_set *set = b->sets[i];
+		struct db **reader = &b->readers[i];
 
-		if (access(set->file, F_OK) != 0 && errno == ENOENT) {
-			(void)printf("%s: is left out: it is not there yet\n", set->base);
-			continue;
-		}
-		b->sets[b->count] = set;
-		if ((err = db_open(set->file, DB_READ, set->schema, &b->readers[b->count])) != OK)
+		if ((err = db_open(set->file, DB_READ, set->schema, reader)) != OK ||
+		    (err = db_snapshot(*reader)) != OK)
 			err = fail(err, "%s: %s", set->base, err_words());
-		b->count++;
 	}
-	if (err == OK && b->count == 0)
-		return fail(ERR_INPUT, "there is no database: start caredesk run once");
 	return err;
+}
+
+/* What holds the writers has opened the databases to write, and SQLite then believes what lies
+ * beside them, such as a journal that names another to be deleted: so it is the user who does. */
+static enum err
+begin_all(struct backup *b)
+{
+	struct deputy deputy;
+	enum err err, own;
+
+	if ((err = deputy_start(b->user, hold_writers, b, &deputy)) != OK)
+		return err;
+	if ((err = deputy_await(&deputy)) == OK)
+		err = begin_snapshots(b);
+	own = deputy_end(&deputy);
+	return own != OK ? own : err;
 }
 
 static enum err
@@ -129,10 +172,7 @@ open_all(struct backup *b)
 	if (access(ACCOUNT_BLOBS, F_OK) == 0 &&
 	    ((err = blob_open(ACCOUNT_BLOBS, &b->blobs)) != OK || (err = blob_pin(b->blobs)) != OK))
 		return err;
-	if ((err = open_sets(b)) != OK)
-		return err;
-	err = db_begin_all(b->readers, b->count, clock_monotonic_us() + ONE_INSTANT_WITHIN_US);
-	return err == OK ? OK : fail(err, "no one instant of all: %s", err_words());
+	return (err = find_sets(b)) == OK ? begin_all(b) : err;
 }
 
 /* --- Copies. */
@@ -358,9 +398,9 @@ make_backup(struct backup *b)
 }
 
 static enum err
-backup(struct target *target)
+backup(struct target *target, const char *user)
 {
-	struct backup b = { .target = target };
+	struct backup b = { .target = target, .user = user };
 	enum err err = check_free(target);
 
 	if (err != OK)
@@ -374,7 +414,8 @@ backup(struct target *target)
 	return err;
 }
 
-/* Stays who it is: the folder is the caller's, and so is what is put there. */
+/* Stays who it is, and so only reads what is the user's: the folder is the caller's, and so is what
+ * is put there. */
 enum err
 caredesk_backup(const struct caredesk_options *options)
 {
@@ -386,7 +427,7 @@ caredesk_backup(const struct caredesk_options *options)
 	if ((err = open_target(options->argument, &target)) == OK &&
 	    (err = data_open(&options->conf, DATA_READ, &data)) == OK &&
 	    (err = check_outside(&target)) == OK)
-		err = backup(&target);
+		err = backup(&target, data.conf->user);
 	if (target.lock_fd >= 0)
 		(void)close(target.lock_fd);
 	data_close(&data);

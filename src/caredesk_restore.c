@@ -19,12 +19,9 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <limits.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "caredesk.h"
@@ -37,7 +34,6 @@
 #define REMOVED KEPT "removed" /* the name of one that is being removed */
 #define OLD_BLOBS DATA_DATABASES "/" BACKUP_BLOBS
 #define OLD_MARK DATA_DATABASES "/" BACKUP_INCOMPLETE
-#define WORDS_SIZE 1024
 #define KEPT_SIZE (sizeof(KEPT) + CLOCK_TEXT_SIZE)
 
 /* What lies beside a database: its log, the log's index, a journal, the writer's lock. */
@@ -497,10 +493,12 @@ take_images(const struct restore *r)
 }
 
 static enum err
-prepare(const struct restore *r)
+prepare(void *ctx, int fd)
 {
+	const struct restore *r = ctx;
 	enum err err = prepare_sets(r);
 
+	(void)fd;
 	for (size_t i = 0; i < DATA_SETS && err == OK; i++)
 		if (r->fds[i] >= 0)
 			err = close_old(&data_sets[i]);
@@ -509,44 +507,13 @@ prepare(const struct restore *r)
 	return err == OK ? take_images(r) : err;
 }
 
-/* A child does it, and its words come back through FD. */
-static void
-become_and_prepare(const struct restore *r, pid_t parent, int fd)
-{
-	enum err err = user_become(r->user);
-
-	/* Becoming another forgets this. */
-	if (err == OK && prctl(PR_SET_PDEATHSIG, SIGKILL) != 0)
-		err = fail(ERR_INTERNAL, "prctl: %m");
-	if (err == OK && getppid() == parent)
-		err = prepare(r);
-	(void)fflush(stdout);
-	if (err != OK && write(fd, err_words(), strlen(err_words())) < 0)
-		err = ERR_INTERNAL;
-	_exit(err);
-}
-
 static enum err
-prepare_as_user(const struct restore *r)
+prepare_as_user(struct restore *r)
 {
-	char words[WORDS_SIZE] = "";
-	int fds[2], status = 0;
-	ssize_t n;
-	pid_t pid, parent = getpid();
+	struct deputy deputy;
+	enum err err = deputy_start(r->user, prepare, r, &deputy);
 
-	if (pipe2(fds, O_CLOEXEC) != 0)
-		return fail(ERR_BUSY, "a pipe: %m");
-	(void)fflush(stdout);
-	if ((pid = fork()) == 0)
-		become_and_prepare(r, parent, fds[1]);
-	(void)close(fds[1]);
-	n = pid > 0 ? read(fds[0], words, sizeof(words) - 1) : 0;
-	(void)close(fds[0]);
-	if (pid < 0)
-		return fail(ERR_BUSY, "a child: %m");
-	if (waitpid(pid, &status, 0) != pid || n < 0 || !WIFEXITED(status))
-		return fail(ERR_INTERNAL, "the backup could not be looked at");
-	return WEXITSTATUS(status) == OK ? OK : fail(WEXITSTATUS(status), "%s", words);
+	return err == OK ? deputy_end(&deputy) : err;
 }
 
 /* --- The exchange. */

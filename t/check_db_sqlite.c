@@ -1215,6 +1215,20 @@ things_of(struct db *reader)
 	return n;
 }
 
+static const char *const both_files[] = { FILE_OF, OTHER_FILE };
+
+static void
+begin_both(struct db *const readers[2])
+{
+	struct db_hold *hold;
+
+	ck_assert_int_eq(
+	    db_hold_all(both_files, 2, clock_monotonic_us() + 30 * CLOCK_SECOND_US, &hold), OK);
+	ck_assert_int_eq(db_snapshot(readers[0]), OK);
+	ck_assert_int_eq(db_snapshot(readers[1]), OK);
+	db_release(hold);
+}
+
 START_TEST(snapshots_of_several_are_of_one_instant)
 {
 	struct db *writers[2], *readers[2];
@@ -1229,8 +1243,7 @@ START_TEST(snapshots_of_several_are_of_one_instant)
 	readers[1] = reader_of(OTHER_FILE, &schema_1);
 	ck_assert_int_eq(pthread_create(&thread, NULL, add_in_turn, writers), 0);
 	for (int i = 0; i < ROUNDS; i++) {
-		ck_assert_int_eq(
-		    db_begin_all(readers, 2, clock_monotonic_us() + 30 * CLOCK_SECOND_US), OK);
+		begin_both(readers);
 		second = things_of(readers[1]);
 		first = things_of(readers[0]);
 		ck_assert_msg(first == second || first == second + 1, "%lld and %lld",
@@ -1253,7 +1266,9 @@ END_TEST
 
 START_TEST(who_writes_for_too_long_is_not_waited_for_and_holds_up_nobody)
 {
+	const char *missing = "db/missing.db";
 	struct db *other, *readers[2];
+	struct db_hold *hold;
 
 	things_begin();
 	ck_assert_int_eq(db_open(OTHER_FILE, DB_WRITE, &schema_1, &other), OK);
@@ -1261,13 +1276,17 @@ START_TEST(who_writes_for_too_long_is_not_waited_for_and_holds_up_nobody)
 	readers[1] = reader_of(OTHER_FILE, &schema_1);
 	ck_assert_int_eq(db_begin(other), OK);
 	ck_assert_int_eq(
-	    db_begin_all(readers, 2, clock_monotonic_us() + CLOCK_SECOND_US / 10), ERR_BUSY);
-	ck_assert(!db_in_transaction(readers[0]) && !db_in_transaction(readers[1]));
+	    db_hold_all(both_files, 2, clock_monotonic_us() + CLOCK_SECOND_US / 10, &hold),
+	    ERR_BUSY);
+	ck_assert_ptr_null(hold);
 	data_run("INSERT INTO things (b) VALUES (1)");
 	db_rollback(other);
-	ck_assert_int_eq(db_begin_all(readers, 2, clock_monotonic_us() + 30 * CLOCK_SECOND_US), OK);
+	begin_both(readers);
 	ck_assert_int_eq(things_of(readers[0]), 1);
-	ck_assert_int_eq(db_begin_all(readers, 0, 0), OK);
+	ck_assert_int_eq(db_hold_all(both_files, 0, 0, &hold), OK);
+	db_release(hold);
+	ck_assert_int_eq(db_hold_all(&missing, 1, 0, &hold), ERR_BUSY);
+	ck_assert_str_eq(err_words(), "db/missing.db: the storage cannot be used now");
 	db_close(readers[0]);
 	db_close(readers[1]);
 	db_close(other);
@@ -1282,7 +1301,7 @@ START_TEST(a_copy_of_a_snapshot_is_what_it_sees)
 
 	things_begin();
 	reader = reader_of(FILE_OF, &schema_1);
-	ck_assert_int_eq(db_begin_all(&reader, 1, clock_monotonic_us() + 30 * CLOCK_SECOND_US), OK);
+	ck_assert_int_eq(db_snapshot(reader), OK);
 	data_run("INSERT INTO things (b) VALUES (1)");
 	ck_assert_int_eq(db_backup(reader, "db/copy.db", ignore_share, NULL), OK);
 	ck_assert(db_in_transaction(reader));

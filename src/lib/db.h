@@ -153,10 +153,19 @@ enum err db_run(struct db_query *q) MUST_CHECK;
 
 #define DB_AT_ONCE_MAX 8
 
-/* Begins a snapshot of each of these readers, of a database each, all at one instant: their writers
- * wait for some milliseconds.  ERR_BUSY, and no snapshot, if they cannot be had until UNTIL_US
- * (monotonic), or one cannot be written. */
-enum err db_begin_all(struct db *const readers[], size_t count, int64_t until_us) MUST_CHECK;
+/* Keeps the writers of all these FILES waiting at once, until db_release(), and writes nothing.
+ * ERR_BUSY if they cannot be had until UNTIL_US (monotonic), or one cannot be written.  It opens
+ * them to write: not for root, where they are another's. */
+struct db_hold;
+enum err db_hold_all(
+    const char *const files[], size_t count, int64_t until_us, struct db_hold **hold) MUST_CHECK;
+
+/* NULL is fine. */
+void db_release(struct db_hold *hold);
+
+/* Begins a reader's snapshot, of now; those of several, while their writers are held, are of one
+ * instant. */
+enum err db_snapshot(struct db *reader) MUST_CHECK;
 
 /* Copies the database that SOURCE reads, as it is now or in the snapshot that was begun, into the
  * new file FILE; TOLD gets the share done, 0..1000. */

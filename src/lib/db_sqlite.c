@@ -81,6 +81,14 @@ prepare_library(void)
 	(void)sqlite3_vfs_register(&relative, 0);
 }
 
+static void
+need_library(void)
+{
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+	(void)pthread_once(&once, prepare_library);
+}
+
 /* What SQLite says goes to the log, and what it means to the caller is returned. */
 static enum err
 failed(const struct db *db, int code, const char *what)
@@ -387,11 +395,10 @@ make_ready(struct db *db, const char *file, const struct db_schema *schema)
 static enum err
 open_handle(struct db *db, const char *file, enum db_mode mode, const struct db_schema *schema)
 {
-	static pthread_once_t once = PTHREAD_ONCE_INIT;
 	int flags = SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE | SQLITE_OPEN_NOFOLLOW;
 	int code;
 
-	(void)pthread_once(&once, prepare_library);
+	need_library();
 	flags |=
 	    mode == DB_WRITE ? SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE : SQLITE_OPEN_READONLY;
 	code = sqlite3_open_v2(file, &db->handle, flags, relative.zName);
@@ -851,31 +858,48 @@ db_run(struct db_query *q)
 
 #define HOLD_TOGETHER_US (50 * CLOCK_MS_US) /* what one writer waits for another at the most */
 
-/* Another connection to what READER reads, which keeps its writer waiting, and writes nothing. */
+struct db_hold {
+	size_t count;
+	struct db holders[DB_AT_ONCE_MAX];
+};
+
+/* A connection that keeps the writer of FILE waiting; also closing it leaves all as it is. */
 static enum err
-open_holder(const struct db *reader, struct db *holder)
+open_holder(const char *file, struct db *holder)
 {
-	const char *file = sqlite3_db_filename(reader->handle, "main");
 	int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE |
 	    SQLITE_OPEN_NOFOLLOW;
 	int code = sqlite3_open_v2(file, &holder->handle, flags, relative.zName);
-	enum err err = code == SQLITE_OK ? configure(holder) : failed(holder, code, file);
+	enum err err;
 
-	return err == OK ? set_all(holder, common_settings) : err;
+	if (code == SQLITE_OK)
+		code = sqlite3_db_config(holder->handle, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
+	/* SQLite makes do with reading, and would hold nobody. */
+	if (code == SQLITE_OK && sqlite3_db_readonly(holder->handle, "main") != 0)
+		code = SQLITE_READONLY;
+	if (code != SQLITE_OK)
+		err = failed(holder, code, file);
+	else if ((err = configure(holder)) == OK)
+		err = set_all(holder, common_settings);
+	return err == OK ? OK : fail(err, "%s: %s", file, err_words());
 }
 
 /* Tries more often than SQLite would: a busy writer leaves short gaps. */
 static enum err
 hold(struct db *holder, int64_t until_us)
 {
+	const char *file = sqlite3_db_filename(holder->handle, "main");
+	enum err err;
 	int code;
 
 	while ((code = sqlite3_exec(holder->handle, "BEGIN IMMEDIATE", NULL, NULL, NULL)) !=
 	    SQLITE_OK) {
-		if ((code & 0xff) != SQLITE_BUSY)
-			return failed(holder, code, "holding a writer");
+		if ((code & 0xff) != SQLITE_BUSY) {
+			err = failed(holder, code, "holding a writer");
+			return fail(err, "%s: %s", file, err_words());
+		}
 		if (clock_monotonic_us() > until_us)
-			return fail(ERR_BUSY, "somebody writes for too long");
+			return fail(ERR_BUSY, "%s: somebody writes for too long", file);
 		(void)poll(NULL, 0, 1);
 	}
 	return OK;
@@ -903,35 +927,45 @@ hold_all(struct db holders[], size_t count, int64_t until_us)
 	return err;
 }
 
-/* A snapshot begins with the first read. */
-static enum err
-begin_snapshot(struct db *db)
-{
-	int64_t ignored;
-	enum err err = db_begin(db);
-
-	return err == OK ? ask_int(db, "SELECT count(*) FROM sqlite_schema", &ignored) : err;
-}
-
 enum err
-db_begin_all(struct db *const readers[], size_t count, int64_t until_us)
+db_hold_all(const char *const files[], size_t count, int64_t until_us, struct db_hold **out)
 {
-	struct db holders[DB_AT_ONCE_MAX] = { 0 };
+	struct db_hold *hold = calloc(1, sizeof(*hold));
 	enum err err = OK;
 
 	assert(count <= DB_AT_ONCE_MAX);
-	for (size_t i = 0; i < count && err == OK; i++)
-		err = open_holder(readers[i], &holders[i]);
+	*out = NULL;
+	if (hold == NULL)
+		return fail(ERR_BUSY, "no memory for holding writers");
+	need_library();
+	for (; hold->count < count && err == OK; hold->count++)
+		err = open_holder(files[hold->count], &hold->holders[hold->count]);
 	if (err == OK && count > 0)
-		err = hold_all(holders, count, until_us);
-	for (size_t i = 0; i < count && err == OK; i++)
-		err = begin_snapshot(readers[i]);
-	/* Closing a connection ends what it has begun. */
-	for (size_t i = 0; i < count; i++)
-		(void)sqlite3_close(holders[i].handle);
-	for (size_t i = 0; i < count && err != OK; i++)
-		db_rollback(readers[i]);
+		err = hold_all(hold->holders, count, until_us);
+	if (err == OK)
+		*out = hold;
+	else
+		db_release(hold);
 	return err;
+}
+
+/* Closing a connection ends what it has begun. */
+void
+db_release(struct db_hold *hold)
+{
+	for (size_t i = 0; hold != NULL && i < hold->count; i++)
+		(void)sqlite3_close(hold->holders[i].handle);
+	free(hold);
+}
+
+/* It begins with the first read. */
+enum err
+db_snapshot(struct db *reader)
+{
+	int64_t ignored;
+	enum err err = db_begin(reader);
+
+	return err == OK ? ask_int(reader, "SELECT count(*) FROM sqlite_schema", &ignored) : err;
 }
 
 enum err
@@ -950,7 +984,7 @@ db_backup(struct db *source, const char *file, void (*told)(void *ctx, int share
 		return err;
 	}
 	/* A snapshot that stays open keeps the copy to one state, however long it takes. */
-	err = begun ? OK : begin_snapshot(source);
+	err = begun ? OK : db_snapshot(source);
 	backup =
 	    err != OK ? NULL : sqlite3_backup_init(copy.handle, "main", source->handle, "main");
 	if (err == OK && backup == NULL)

@@ -8,6 +8,7 @@ import shlex
 import shutil
 import struct
 import subprocess
+import sys
 import threading
 import time
 
@@ -236,6 +237,35 @@ class Stopped(BackupCase):
             file.write(b"this is no database")
         to = self.folder()
         self.refused("backup", to, words="audios.db: ")
+        self.assertEqual(os.listdir(to), [])
+
+    def commit_and_vanish(self, name):
+        """Leaves a change in the log, as one who is killed does."""
+        subprocess.run([sys.executable, "-c",
+                        "import os, sqlite3, sys\n"
+                        "db = sqlite3.connect(sys.argv[1])\n"
+                        "db.execute('PRAGMA user_version = %d' %"
+                        " db.execute('PRAGMA user_version').fetchone())\n"
+                        "db.commit()\n"
+                        "os._exit(0)", self.path(f"db/{name}.db")], check=True)
+        return os.path.getsize(self.path(f"db/{name}.db-wal"))
+
+    def test_a_backup_folds_in_nothing_whether_it_succeeds_or_not(self):
+        size = self.commit_and_vanish("accounts")
+        self.assertGreater(size, 0)
+        self.run_command("backup", self.folder())
+        self.assertEqual(os.path.getsize(self.path("db/accounts.db-wal")), size)
+        self.overwriting("audios")()
+        self.refused("backup", self.folder(), words="audios.db: ")
+        self.assertEqual(os.path.getsize(self.path("db/accounts.db-wal")), size)
+
+    def test_a_backup_opens_nothing_to_write_that_the_user_could_not(self):
+        """Not even root's: what lies beside a database tells SQLite what to delete."""
+        file = self.path("db/audios.db")
+        os.chown(file, os.geteuid(), os.getegid())
+        os.chmod(file, 0o444)
+        to = self.folder()
+        self.refused("backup", to, words="no one instant of all")
         self.assertEqual(os.listdir(to), [])
 
     def test_a_backup_that_ended_among_its_names_is_none(self):
