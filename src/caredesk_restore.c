@@ -61,41 +61,88 @@ name_in(const char *folder, const char *base, char path[FILES_PATH_SIZE])
 
 /* --- The backup. */
 
-static enum err
-open_file(const char *path, bool must, int *fd)
+/* What lies in another's folder may be a second name, given by him, of what only root can read; he
+ * would find it among our data.  Whose the file is could read it before, and so could whoever has
+ * the folder for himself and owns it. */
+static bool
+is_given_freely(const struct stat *folder, const struct stat *file)
 {
-	char log[FILES_PATH_SIZE];
-	struct stat st;
+	bool is_closed = (folder->st_mode & (S_IWGRP | S_IWOTH)) == 0;
 
-	if ((*fd = open(path, O_RDONLY | O_CLOEXEC)) < 0)
-		return errno == ENOENT && !must ? OK : fail(ERR_INPUT, "%s: %m", path);
-	(void)snprintf(log, sizeof(log), "%.*s-wal", PATH_MAX, path);
-	if (stat(log, &st) == 0 && st.st_size > 0)
+	if (geteuid() != 0 || (is_closed && folder->st_uid == 0))
+		return true;
+	return file->st_uid == folder->st_uid ? is_closed || file->st_nlink == 1
+					      : file->st_uid == 0 && file->st_nlink == 1;
+}
+
+static enum err
+check_file(int folder, const char *base, int fd)
+{
+	struct stat above, st;
+	char log[FILES_PATH_SIZE];
+
+	if (fstat(folder, &above) != 0 || fstat(fd, &st) != 0)
+		return fail(ERR_INPUT, "%s: %m", base);
+	if (!S_ISREG(st.st_mode))
+		return fail(ERR_INPUT, "%s: is no file", base);
+	if (!is_given_freely(&above, &st))
+		return fail(ERR_INPUT,
+		    "%s: is not of the owner of its folder: it may be another file's second name",
+		    base);
+	(void)snprintf(log, sizeof(log), "%s-wal", base);
+	if (fstatat(folder, log, &st, AT_SYMLINK_NOFOLLOW) == 0 && st.st_size > 0)
 		return fail(
-		    ERR_INPUT, "%s: is in use, or was left in the middle of a change", path);
+		    ERR_INPUT, "%s: is in use, or was left in the middle of a change", base);
+	return OK;
+}
+
+/* BASE in FOLDER, which is called NAME. */
+static enum err
+open_file(int folder, const char *name, const char *base, bool must, int *fd)
+{
+	*fd = openat(folder, base, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	if (*fd < 0 && errno == ENOENT && !must)
+		return OK;
+	if (*fd < 0 && errno == ELOOP)
+		return fail(ERR_INPUT, "%s/%s: is a link, which is not followed", name, base);
+	if (*fd < 0)
+		return fail(ERR_INPUT, "%s/%s: %m", name, base);
+	if (check_file(folder, base, *fd) != OK)
+		return fail(ERR_INPUT, "%s/%s", name, err_words());
 	return OK;
 }
 
 static enum err
-open_folder(const char *name, struct restore *r)
+open_images(int folder, const char *name, struct restore *r)
 {
 	char path[FILES_PATH_SIZE];
+	struct stat st;
+
+	(void)name_in(name, BACKUP_BLOBS, path);
+	if (fstatat(folder, BACKUP_BLOBS, &st, AT_SYMLINK_NOFOLLOW) != 0)
+		return errno == ENOENT ? OK : fail(ERR_INPUT, "%s: %m", path);
+	if (!S_ISDIR(st.st_mode))
+		return fail(ERR_INPUT, "%s: is no folder", path);
+	return blob_open(path, &r->from);
+}
+
+static enum err
+open_folder(int folder, const char *name, struct restore *r)
+{
 	bool found = false;
 	struct stat st;
 	enum err err = OK;
 
-	if (lstat(name_in(name, BACKUP_INCOMPLETE, path), &st) == 0)
+	if (fstatat(folder, BACKUP_INCOMPLETE, &st, AT_SYMLINK_NOFOLLOW) == 0)
 		return fail(
 		    ERR_INPUT, "%s: is not whole: a backup or a restore ended in the middle", name);
 	for (size_t i = 0; i < DATA_SETS && err == OK; i++) {
-		err = open_file(name_in(name, data_sets[i].base, path), false, &r->fds[i]);
+		err = open_file(folder, name, data_sets[i].base, false, &r->fds[i]);
 		found |= r->fds[i] >= 0;
 	}
 	if (err == OK && !found)
 		return fail(ERR_INPUT, "%s: there is no backup in it", name);
-	if (err == OK && stat(name_in(name, BACKUP_BLOBS, path), &st) == 0)
-		err = blob_open(path, &r->from);
-	return err;
+	return err == OK ? open_images(folder, name, r) : err;
 }
 
 /* The data set that a single file is of, by its name, such as one that is kept; else events. */
@@ -114,16 +161,39 @@ set_of_file(const char *name)
 	return events;
 }
 
-/* DIR, or one file. */
+/* The folder that a single file is in. */
+static void
+name_above(const char *name, char above[FILES_PATH_SIZE])
+{
+	const char *slash = strrchr(name, '/');
+
+	if (slash == NULL)
+		(void)snprintf(above, FILES_PATH_SIZE, ".");
+	else
+		(void)snprintf(above, FILES_PATH_SIZE, "%.*s", (int)(slash - name) + 1, name);
+}
+
+/* DIR, or one file.  How DIR is named is the caller's business; what is in it may be another's. */
 static enum err
 open_source(const char *name, struct restore *r)
 {
+	const char *slash = strrchr(name, '/'), *base = slash == NULL ? name : slash + 1;
+	char above[FILES_PATH_SIZE];
 	struct stat st;
+	bool is_folder;
+	int folder;
+	enum err err;
 
 	if (stat(name, &st) != 0)
 		return fail(ERR_INPUT, "%s: %m", name);
-	return S_ISDIR(st.st_mode) ? open_folder(name, r)
-				   : open_file(name, true, &r->fds[set_of_file(name)]);
+	is_folder = S_ISDIR(st.st_mode);
+	name_above(name, above);
+	if ((folder = open(is_folder ? name : above, O_RDONLY | O_DIRECTORY | O_CLOEXEC)) < 0)
+		return fail(ERR_INPUT, "%s: %m", name);
+	err = is_folder ? open_folder(folder, name, r)
+			: open_file(folder, above, base, true, &r->fds[set_of_file(name)]);
+	(void)close(folder);
+	return err;
 }
 
 /* A restore that was killed may have left in what it kept what is still in use. */
@@ -173,7 +243,7 @@ is_replaced(const struct restore *r, const char *name, const char **at)
 
 /* Some file systems do not say so in their lists. */
 static bool
-is_folder(DIR *dir, const char *name)
+names_folder(DIR *dir, const char *name)
 {
 	struct stat st;
 
@@ -531,7 +601,7 @@ take_along(const struct restore *r)
 	enum err err = dir != NULL ? OK : fail(ERR_BUSY, DATA_DATABASES ": %m");
 
 	while (err == OK && (entry = readdir(dir)) != NULL) {
-		if (is_folder(dir, entry->d_name) || is_replaced(r, entry->d_name, &ignored) ||
+		if (names_folder(dir, entry->d_name) || is_replaced(r, entry->d_name, &ignored) ||
 		    text_ends_with(entry->d_name, "-shm"))
 			continue;
 		if (link(name_in(DATA_DATABASES, entry->d_name, from),
@@ -579,7 +649,7 @@ tidy_kept(const struct restore *r)
 
 	(void)unlink(OLD_MARK);
 	while (dir != NULL && (entry = readdir(dir)) != NULL)
-		if (!is_folder(dir, entry->d_name) &&
+		if (!names_folder(dir, entry->d_name) &&
 		    (!is_replaced(r, entry->d_name, &companion) || strcmp(companion, "-shm") == 0 ||
 			strcmp(companion, ".lock") == 0))
 			(void)unlinkat(fd, entry->d_name, 0);

@@ -393,6 +393,53 @@ class Stopped(BackupCase):
         self.run_command("restore", to)
         self.assertEqual(self.state(), first)
 
+    def test_no_link_in_a_backup_is_followed(self):
+        """What is kept is the user's, and so are links in it: root would copy for him what only
+        root can read."""
+        to = self.folder()
+        self.run_command("backup", to)
+        self.run_command("restore", to)
+        kept = self.path(self.kept()[0])
+        secret = os.path.join(self.folder(), "secret")
+        with open(secret, "w", encoding="ascii") as file:
+            file.write("root's")
+        link = os.path.join(kept, "stats.db")
+        before = self.state()
+        for put, words in ((lambda: os.symlink(secret, link), "stats.db: is a link"),
+                           (lambda: os.symlink("stats.db", link), "stats.db: is a link"),
+                           (lambda: os.mkfifo(link), "stats.db: is no file"),
+                           (lambda: os.mkdir(link), "stats.db: is no file"),
+                           *([(lambda: os.link(secret, link), "stats.db: is not of the owner")]
+                             if os.stat(kept).st_uid != 0 else [])):
+            if os.path.isdir(link) and not os.path.islink(link):
+                os.rmdir(link)
+            else:
+                os.unlink(link)
+            put()
+            self.refused("restore", kept, words=words)
+            if not os.path.isdir(link) and os.path.exists(link):
+                self.refused("restore", link, words=words)
+        os.unlink(link)
+        blobs = os.path.join(kept, "blobs")
+        os.rename(blobs, blobs + "-away")
+        os.symlink(blobs + "-away", blobs)
+        self.refused("restore", kept, words="blobs: is no folder")
+        self.assertEqual((self.state(), len(self.kept())), (before, 1))
+
+    def test_a_backup_that_shares_its_files_with_another_is_one(self):
+        """Such as one copied by rsync --link-dest, or kept by a restore that was killed."""
+        for owner in (os.stat(self.path("db")), None) if os.geteuid() == 0 else (None,):
+            to, copy = self.folder(), self.folder()
+            self.run_command("backup", to)
+            for name in SETS:
+                os.link(os.path.join(to, f"{name}.db"), os.path.join(copy, f"{name}.db"))
+                if owner is not None:
+                    os.chown(os.path.join(copy, f"{name}.db"), owner.st_uid, owner.st_gid)
+            if owner is not None:
+                os.chown(copy, owner.st_uid, owner.st_gid)
+            self.run_command("restore", copy)
+            self.run_command("restore", os.path.join(copy, "audios.db"))
+
     def test_what_else_is_in_the_folder_of_databases_stays_there(self):
         to = self.folder()
         self.run_command("backup", to)
