@@ -160,6 +160,10 @@ void data_tell_rest(int64_t count);
 struct account_image;
 enum err data_image_check(struct blob *store, const struct account_image *image) MUST_CHECK;
 
+/* What it has answered, ERR, of the image of account ID: one that is not there or not good is told,
+ * counted, and no error. */
+enum err data_image_told(enum err err, int64_t id, const char *key, int64_t *count) MUST_CHECK;
+
 /* --- What a child does that has become the user; it is killed when we end.  Not after we have
  * opened a database. */
 

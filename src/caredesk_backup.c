@@ -39,6 +39,7 @@ struct backup {
 	const char *user;
 	struct blob *blobs; /* NULL where the service has never made them */
 	int64_t images, image_bytes;
+	int64_t bad_images; /* missing or damaged: those stop nothing */
 };
 
 /* --- Where it goes. */
@@ -206,6 +207,7 @@ copy_set(struct backup *b, size_t i)
 struct image_copy {
 	struct backup *b;
 	struct progress progress;
+	int64_t done;
 	char to[FILES_PATH_SIZE];
 };
 
@@ -219,20 +221,22 @@ count_image(void *ctx, const struct account_image *image)
 	return OK;
 }
 
+/* One that is missing is told when all are read back. */
 static enum err
 copy_image(void *ctx, const struct account_image *image)
 {
 	struct image_copy *copy = ctx;
-	int64_t bytes = 0, *done = &copy->b->images;
+	int64_t bytes = 0;
 	enum err err = copy->b->blobs == NULL
-	    ? fail(ERR_NOT_FOUND, "there is no folder " ACCOUNT_BLOBS)
+	    ? ERR_NOT_FOUND
 	    : blobs_copy(copy->b->blobs, image->key, copy->to, NULL, &bytes);
 
-	if (err != OK)
-		return fail(ERR_CONFLICT, "the image %s of account %" PRId64 ": %s", image->key,
-		    image->id, err_words());
+	if (err != OK && err != ERR_NOT_FOUND)
+		return fail(err, "the image %s of account %" PRId64 ": %s", image->key, image->id,
+		    err_words());
+	err_clear();
 	copy->b->image_bytes += bytes;
-	progress_told(&copy->progress, ++*done);
+	progress_told(&copy->progress, ++copy->done);
 	return OK;
 }
 
@@ -247,7 +251,6 @@ copy_images(struct backup *b, struct db *db)
 	    (err = folder_make(name_in(b->target->incomplete, BACKUP_BLOBS, copy.to))) != OK)
 		return err;
 	progress_begin(&copy.progress, "copying images", "images", b->images);
-	b->images = 0;
 	err = account_images(db, copy_image, &copy);
 	progress_end(&copy.progress);
 	return err == OK ? blobs_settle(copy.to, NULL) : err;
@@ -277,31 +280,36 @@ copy_all(struct backup *b)
 
 /* --- What was written is read back before anybody relies on it. */
 
+struct copies {
+	struct backup *b;
+	struct blob *blobs;
+};
+
 static enum err
 verify_image(void *ctx, const struct account_image *image)
 {
-	enum err err = data_image_check(ctx, image);
+	struct copies *copies = ctx;
 
-	return err == OK ? OK
-			 : fail(ERR_CONFLICT, "the image %s of account %" PRId64 " %s", image->key,
-			       image->id, err_words());
+	return data_image_told(
+	    data_image_check(copies->blobs, image), image->id, image->key, &copies->b->bad_images);
 }
 
 static enum err
-verify_images(const struct backup *b, struct db *db)
+verify_images(struct backup *b, struct db *db)
 {
+	struct copies copies = { .b = b };
 	char path[FILES_PATH_SIZE];
-	struct blob *blobs;
-	enum err err = blob_open(name_in(b->target->incomplete, BACKUP_BLOBS, path), &blobs);
+	enum err err = blob_open(name_in(b->target->incomplete, BACKUP_BLOBS, path), &copies.blobs);
 
 	if (err == OK)
-		err = account_images(db, verify_image, blobs);
-	blob_close(blobs);
+		err = account_images(db, verify_image, &copies);
+	blob_close(copies.blobs);
+	data_tell_rest(b->bad_images);
 	return err;
 }
 
 static enum err
-verify_all(const struct backup *b)
+verify_all(struct backup *b)
 {
 	char path[FILES_PATH_SIZE];
 	struct db *db;
@@ -377,8 +385,8 @@ tell(const struct backup *b)
 			    "%s: %" PRId64 " bytes, verified\n", path, (int64_t)st.st_size);
 		if (data_set_has_blobs(b->sets[i]))
 			(void)printf("%s: %" PRId64 " images, %" PRId64 " bytes, verified\n",
-			    name_in(b->target->folder, BACKUP_BLOBS, path), b->images,
-			    b->image_bytes);
+			    name_in(b->target->folder, BACKUP_BLOBS, path),
+			    b->images - b->bad_images, b->image_bytes);
 	}
 }
 
@@ -394,7 +402,11 @@ make_backup(struct backup *b)
 	    (err = copy_all(b)) != OK || (err = verify_all(b)) != OK || (err = name_all(b)) != OK)
 		return err;
 	tell(b);
-	return OK;
+	if (b->bad_images == 0)
+		return OK;
+	return fail(ERR_CONFLICT,
+	    "the backup is whole, but for %" PRId64 " image%s missing or damaged", b->bad_images,
+	    b->bad_images == 1 ? " that is" : "s that are");
 }
 
 static enum err

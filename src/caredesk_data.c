@@ -199,6 +199,18 @@ data_tell_rest(int64_t count)
 }
 
 enum err
+data_image_told(enum err err, int64_t id, const char *key, int64_t *count)
+{
+	if (err != ERR_NOT_FOUND && err != ERR_CONFLICT)
+		return err;
+	if (++*count <= DATA_TOLD_MAX)
+		(void)printf("the image %s of account %" PRId64 " %s%s\n", key, id, err_words(),
+		    err == ERR_NOT_FOUND ? "; its link answers 404" : "");
+	err_clear();
+	return OK;
+}
+
+enum err
 data_recount(struct db *db)
 {
 	int64_t count = 0;

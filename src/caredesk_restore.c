@@ -9,6 +9,7 @@
  *
  * Images change their place before: they have names that no other image ever had, so those of both
  * states can be there at once, and the next start of the service removes those that nobody names.
+ * One that is there already and good stays, whatever the backup has under its name.
  * Those of before are also linked into DATA/db/blobs, which thus becomes that of what is kept.
  *
  * The data folder is its caller's (root's), what is in it the user's: a child becomes the user for
@@ -406,26 +407,35 @@ renew_epoch(struct db *db, const struct db_sql *sql)
 
 struct stores {
 	struct blob *new, *ours;
+	const char *from; /* the folder of NEW */
+	int64_t bad; /* neither has it as it must be */
 };
 
 /* A backup of before there were images, or one file, may name those that are still there. */
 static enum err
+check_both(const struct stores *stores, const struct account_image *image)
+{
+	enum err err = data_image_check(stores->ours, image);
+
+	if (err == OK || stores->new == NULL)
+		return err;
+	err = data_image_check(stores->new, image);
+	return err == ERR_NOT_FOUND ? data_image_check(stores->ours, image) : err;
+}
+
+/* One that is lost must not keep all others from coming back. */
+static enum err
 check_image(void *ctx, const struct account_image *image)
 {
-	const struct stores *stores = ctx;
-	enum err err = stores->new == NULL ? ERR_NOT_FOUND : data_image_check(stores->new, image);
+	struct stores *stores = ctx;
 
-	if (err == ERR_NOT_FOUND)
-		err = data_image_check(stores->ours, image);
-	return err == OK ? OK
-			 : fail(ERR_CONFLICT, "the image %s of account %" PRId64 " %s", image->key,
-			       image->id, err_words());
+	return data_image_told(check_both(stores, image), image->id, image->key, &stores->bad);
 }
 
 static enum err
 check_images(const struct restore *r, struct db *db)
 {
-	struct stores stores = { NULL, r->blobs };
+	struct stores stores = { .ours = r->blobs };
 	char path[FILES_PATH_SIZE];
 	enum err err = OK;
 
@@ -433,6 +443,7 @@ check_images(const struct restore *r, struct db *db)
 		err = blob_open(path, &stores.new);
 	if (err == OK)
 		err = account_images(db, check_image, &stores);
+	data_tell_rest(stores.bad);
 	blob_close(stores.new);
 	return err;
 }
@@ -502,21 +513,19 @@ close_old(const struct data_set *set)
 	return OK;
 }
 
-/* ENTRY's file at FROM gets another name below TO, by CALL. */
+/* The image KEY at FROM gets another name below TO, by CALL; ERR_NOT_FOUND. */
 static enum err
-place(const struct blob_entry *entry, const char *from, const char *to,
+place(const char *key, const char *from, const char *to,
     int (*call)(const char *old, const char *new))
 {
 	char old[FILES_PATH_SIZE], new[FILES_PATH_SIZE];
 	enum err err;
 
-	if (entry->kind != BLOB_WHOLE)
-		return OK;
-	(void)snprintf(new, sizeof(new), "%s/%.2s", to, entry->name);
+	(void)snprintf(new, sizeof(new), "%s/%.2s", to, key);
 	if ((err = folder_make(new)) != OK)
 		return err;
-	if (call(name_in(from, entry->name, old), name_in(to, entry->name, new)) != 0)
-		return fail(ERR_BUSY, "%s: %m", new);
+	if (call(name_in(from, key, old), name_in(to, key, new)) != 0)
+		return fail(errno == ENOENT ? ERR_NOT_FOUND : ERR_BUSY, "%s: %m", new);
 	return OK;
 }
 
@@ -524,13 +533,20 @@ static enum err
 keep_image(void *ctx, const struct blob_entry *entry)
 {
 	(void)ctx;
-	return place(entry, ACCOUNT_BLOBS, OLD_BLOBS, link);
+	return entry->kind == BLOB_WHOLE ? place(entry->name, ACCOUNT_BLOBS, OLD_BLOBS, link) : OK;
 }
 
+/* A good one of ours stays: what was copied may be worse, and the restore may fail yet. */
 static enum err
-take_image(void *ctx, const struct blob_entry *entry)
+take_image(void *ctx, const struct account_image *image)
 {
-	return place(entry, ctx, ACCOUNT_BLOBS, rename);
+	const struct stores *stores = ctx;
+	enum err err;
+
+	if (data_image_check(stores->ours, image) == OK)
+		return OK;
+	err = place(image->key, stores->from, ACCOUNT_BLOBS, rename);
+	return err == ERR_NOT_FOUND ? OK : err; /* which was told */
 }
 
 /* Another name for each image of before; files of this store never change. */
@@ -544,22 +560,24 @@ keep_images(const struct restore *r)
 	return err;
 }
 
+/* Of those that were copied, what the new accounts name and we have not. */
 static enum err
-take_images(const struct restore *r)
+take_images(const struct restore *r, const struct data_set *set)
 {
-	char path[FILES_PATH_SIZE];
-	struct blob *new;
+	char path[FILES_PATH_SIZE], file[FILES_PATH_SIZE];
+	struct stores stores = { .ours = r->blobs, .from = path };
+	struct db *db = NULL;
 	enum err err;
 
 	if (access(name_in(r->kept, BACKUP_BLOBS, path), F_OK) != 0)
 		return OK;
-	if ((err = blob_open(path, &new)) != OK)
-		return err;
-	if ((err = blob_list(new, take_image, path)) == OK)
+	/* To write, so that nothing of its log is left beside it. */
+	err = db_open(name_in(r->kept, set->base, file), DB_WRITE, set->schema, &db);
+	if (err == OK && (err = account_images(db, take_image, &stores)) == OK)
 		err = blobs_settle(ACCOUNT_BLOBS, NULL);
-	blob_close(new);
-	folder_remove(path); /* of which only folders are left */
-	return err;
+	db_close(db);
+	folder_remove(path);
+	return err == OK ? path_sync(file) : err;
 }
 
 static enum err
@@ -574,7 +592,10 @@ prepare(void *ctx, int fd)
 			err = close_old(&data_sets[i]);
 	if (err == OK && has_accounts(r) && access(ACCOUNT_FILE, F_OK) == 0)
 		err = keep_images(r);
-	return err == OK ? take_images(r) : err;
+	for (size_t i = 0; i < DATA_SETS && err == OK; i++)
+		if (r->fds[i] >= 0 && data_set_has_blobs(&data_sets[i]))
+			err = take_images(r, &data_sets[i]);
+	return err;
 }
 
 static enum err
@@ -697,6 +718,23 @@ open_blobs(struct restore *r)
 	return err;
 }
 
+/* Two new folders change places, so that a file system that cannot do it is told of before anything
+ * else is done. */
+static enum err
+try_exchange(const struct restore *r)
+{
+	enum err err = folder_make(REMOVED);
+
+	if (err == OK && renameat2(AT_FDCWD, REMOVED, AT_FDCWD, r->kept, RENAME_EXCHANGE) != 0)
+		err = fail(ERR_BUSY,
+		    "the file system of the data folder cannot exchange two folders (%m): "
+		    "nothing has changed");
+	(void)rmdir(REMOVED);
+	if (err != OK)
+		(void)rmdir(r->kept);
+	return err;
+}
+
 static enum err
 restore(struct restore *r, const char *config)
 {
@@ -709,7 +747,8 @@ restore(struct restore *r, const char *config)
 	(void)snprintf(r->kept, sizeof(r->kept), KEPT "%.4s%.2s%.5s%.2s%s", now, now + 5, now + 8,
 	    now + 14, now + 17);
 	r->is_new = has_none(r);
-	if ((err = remove_leftovers()) != OK || (err = folder_make(r->kept)) != OK)
+	if ((err = remove_leftovers()) != OK || (err = folder_make(r->kept)) != OK ||
+	    (err = try_exchange(r)) != OK)
 		return err;
 	if ((err = copy_all(r)) == OK && (err = prepare_as_user(r)) == OK &&
 	    (err = take_along(r)) == OK)

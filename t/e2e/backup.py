@@ -1,5 +1,6 @@
 """backup, restore and fsck of all data sets and the images: one instant, all or nothing."""
 import ctypes
+import errno
 import glob
 import json
 import os
@@ -126,6 +127,21 @@ class Opened:
         return found
 
 
+def refuse_exchanges():
+    """In this process and its children, as a file system without RENAME_EXCHANGE: by seccomp."""
+    load, equal, end = 0x20, 0x15, 0x06
+    number = {"x86_64": 316, "aarch64": 276}[os.uname().machine]
+    flags, exchange, failure, allow = 16 + 4 * 8, 2, 0x50000 | errno.EINVAL, 0x7fff0000
+    code = b"".join(struct.pack("HBBI", *one) for one in (
+        (load, 0, 0, 0), (equal, 0, 3, number), (load, 0, 0, flags), (equal, 0, 1, exchange),
+        (end, 0, 0, failure), (end, 0, 0, allow)))
+    buffer = ctypes.create_string_buffer(code, len(code))
+    program_of = struct.pack("HxxxxxxP", len(code) // 8, ctypes.addressof(buffer))
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(38, 1, 0, 0, 0) != 0 or libc.prctl(22, 2, program_of, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "seccomp")
+
+
 def made_folder(add_cleanup):
     """A data folder as `caredesk run` leaves it, with some of each."""
     service = Service()
@@ -207,17 +223,33 @@ class Stopped(BackupCase):
         self.assertEqual(set(images(os.path.join(to, "blobs"))), keys(self.path("db/accounts.db")))
         self.assertEqual(len(images(self.path("blobs"))), 3)
 
-    def test_an_image_that_is_missing_or_damaged_is_an_error_that_names_its_account(self):
+    def test_an_image_that_is_missing_or_damaged_is_told_and_stops_nothing(self):
         with database(self.path("db/accounts.db")) as db:
             key, = db.execute("SELECT image_key FROM accounts WHERE id = 3").fetchone()
         file = self.path(f"blobs/{key}")
-        for words, damage in (("is damaged", lambda: os.truncate(file, os.path.getsize(file) - 1)),
-                              ("is damaged", self.text_into(file)),
-                              ("there is no such file", lambda: os.unlink(file))):
+        for words, damage in (("is damaged: it is not what was stored", lambda: os.truncate(file, os.path.getsize(file) - 1)),
+                              ("is damaged: it is not what was stored", self.text_into(file)),
+                              ("is not there; its link answers 404", lambda: os.unlink(file))):
             to = os.path.join(self.folder(), "b")
             damage()
-            self.refused("backup", to, words=[f"the image {key} of account 3", words])
-            self.assertEqual(os.listdir(to), [])
+            done = self.refused("backup", to, words="the backup is whole, but for 1 image that is"
+                                                    " missing or damaged")
+            told = f"the image {key} of account 3 {words}\n"
+            self.assertEqual(done.stdout.count(told), 1, done)
+            self.assertRegex(done.stdout, r"/blobs: 2 images, \d+ bytes, verified\n")
+            before = self.state_but(key)
+            self.assertEqual(rows(to), before[0])
+            self.assertEqual({name: image for name, image in images(f"{to}/blobs").items()
+                              if name != key}, before[1])
+            done = self.run_command("restore", to)
+            self.assertIn(told, done.stdout)
+            self.assertEqual(self.state_but(key), before)
+
+    def state_but(self, key):
+        """The state, without the image KEY."""
+        named = keys(self.path("db/accounts.db")) - {key}
+        have = images(self.path("blobs"))
+        return rows(self.path("db")), {name: have[name] for name in named}
 
     @staticmethod
     def text_into(file):
@@ -363,21 +395,59 @@ class Stopped(BackupCase):
             self.assertEqual(self.state()[0][name], first[0][name])
             self.assertEqual(self.state()[0]["events"], second[0]["events"])
         # Accounts 1 and 2 had images that are gone by now, and are not in one file.
-        before = self.state()
-        self.refused("restore", os.path.join(to, "accounts.db"),
-                     words=["accounts.db: the backup is not good", " is not there"])
-        self.assertEqual(self.state(), before)
+        done = self.run_command("restore", os.path.join(to, "accounts.db"))
+        for n in (1, 2):
+            self.assertRegex(done.stdout,
+                             rf"the image \S+ of account {n} is not there; its link answers 404\n")
+        self.assertEqual(rows(self.path("db"))["accounts"], first[0]["accounts"])
 
-    def test_a_backup_that_lacks_an_image_or_has_a_bad_set_changes_nothing(self):
-        to = self.folder()
+    def test_a_backup_that_lacks_images_brings_all_else_back(self):
+        to, first = self.folder(), self.state()
         self.run_command("backup", to)
         second = self.grow()
         key = min(set(images(os.path.join(to, "blobs"))) - set(second[1]))
         file = os.path.join(to, "blobs", key)
-        for damage in (lambda: open(file, "wb").close(), lambda: os.unlink(file)):
+        for words, damage in (("is empty", lambda: open(file, "wb").close()),
+                              ("is not there; its link", lambda: os.unlink(file))):
+            for name in glob.glob(self.path(f"blobs/{key}")):
+                os.unlink(name)
             damage()
-            self.refused("restore", to, words=["accounts.db: the backup is not good", key])
+            done = self.run_command("restore", to)
+            self.assertRegex(done.stdout, rf"the image {key} of account \d {words}")
+            self.assertEqual(self.state_but(key)[1],
+                             {name: image for name, image in first[1].items() if name != key})
+            self.undo(done)
             self.assertEqual(self.state(), second)
+
+    def test_a_good_image_is_not_replaced(self):
+        """Nor if what the backup has under its name looks like one."""
+        to, first = self.folder(), self.state()
+        self.run_command("backup", to)
+        for name in images(os.path.join(to, "blobs")):
+            os.truncate(os.path.join(to, "blobs", name), 12)
+        self.run_command("restore", to)
+        self.assertEqual(self.state(), first)
+
+    def test_where_folders_cannot_be_exchanged_nothing_changes(self):
+        to = self.folder()
+        self.run_command("backup", to)
+        lost = glob.glob(self.path("blobs/*/*"))[0]
+        os.unlink(lost)
+        before = sorted(os.listdir(self.data)), sorted(os.listdir(self.path("db")))
+        done = subprocess.run([program("caredesk"), "restore", to, "--data", self.data],
+                              stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                              timeout=PATIENCE, check=False, preexec_fn=refuse_exchanges)
+        self.assertEqual((done.returncode, done.stdout), (1, ""), done)
+        self.assertIn("cannot exchange two folders (Invalid argument): nothing has changed",
+                      done.stderr)
+        self.assertFalse(os.path.exists(lost))
+        self.assertEqual((sorted(os.listdir(self.data)), sorted(os.listdir(self.path("db")))),
+                         before)
+
+    def test_a_backup_that_has_a_bad_set_changes_nothing(self):
+        to = self.folder()
+        self.run_command("backup", to)
+        second = self.grow()
         with open(os.path.join(to, "stats.db"), "r+b") as out:
             out.write(b"this is no database")
         self.refused("restore", to, words="the backup is not good")
