@@ -83,6 +83,10 @@ enum err caredesk_demo(const struct caredesk_options *options) MUST_CHECK;
 enum err caredesk_load(const struct caredesk_options *options) MUST_CHECK;
 enum err caredesk_backup(const struct caredesk_options *options) MUST_CHECK;
 enum err caredesk_restore(const struct caredesk_options *options) MUST_CHECK;
+
+/* What a restore that was killed has left in the data folder, whose lock we have alone: second
+ * names of all images, copies that never took their place. */
+enum err restore_tidy(void) MUST_CHECK;
 enum err caredesk_person_export(const struct caredesk_options *options) MUST_CHECK;
 enum err caredesk_person_erase(const struct caredesk_options *options) MUST_CHECK;
 enum err caredesk_rotate(const struct caredesk_options *options) MUST_CHECK;
@@ -191,6 +195,9 @@ enum err deputy_end(struct deputy *deputy) MUST_CHECK;
  * image that its accounts name.  As long as it also has DIR/.caredesk-incomplete, it is none. */
 
 #define BACKUP_BLOBS "blobs"
+#define RESTORE_KEPT "before-restore-" /* in the data folder: what a restore has kept, or left */
+#define RESTORE_REMOVED RESTORE_KEPT "removed" /* the name of one that is being removed */
+#define RESTORE_BLOBS DATA_DATABASES "/" BACKUP_BLOBS /* while there is a restore, or was one */
 #define BACKUP_INCOMPLETE ".caredesk-incomplete"
 #define BACKUP_REMOVED ".caredesk-removed" /* one that is being removed */
 

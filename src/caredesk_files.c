@@ -87,9 +87,12 @@ folder_give(const char *path, const struct user *owner)
 void
 folder_remove(const char *path)
 {
-	pid_t pid = fork();
+	struct stat st;
+	pid_t pid;
 
-	if (pid == 0) {
+	if (lstat(path, &st) != 0 && errno == ENOENT)
+		return;
+	if ((pid = fork()) == 0) {
 		(void)execlp("rm", "rm", "-rf", "--", path, (char *)NULL);
 		_exit(EXIT_FAILURE);
 	}

@@ -29,7 +29,16 @@
 #define INCOMPLETE ".incomplete"
 #define COPY_BYTES (64 * 1024)
 #define IMAGE_TRIES 10
-#define KEPT "before-restore-*/accounts.db"
+
+/* What a restore may have left in the data folder, of before. */
+static const struct {
+	const char *pattern, *what;
+} left[] = {
+	{ RESTORE_KEPT "*/accounts.db", "which a restore has kept" },
+	{ RESTORE_KEPT "*/" BACKUP_BLOBS, "which a restore has kept" },
+	{ RESTORE_REMOVED, "which a restore was removing as it was killed" },
+	{ RESTORE_BLOBS, "which a restore that was killed has left: start caredesk run once" },
+};
 
 static const char *const images[] = { ".jpg", ".png" };
 static const char *const members[] = { "account.json", "answers.json", "README.txt", "image.jpg",
@@ -525,15 +534,18 @@ erase_by_service(int64_t id, struct person_erased *erased)
 static void
 tell_others(void)
 {
-	glob_t kept = { 0 };
+	glob_t found;
 
 	(void)printf(
 	    "what may still hold it: backups, and folders of person export, made before\n");
-	if (glob(KEPT, 0, NULL, &kept) == 0)
-		for (size_t i = 0; i < kept.gl_pathc; i++)
-			(void)printf("what may still hold it: %s, which a restore has kept\n",
-			    kept.gl_pathv[i]);
-	globfree(&kept);
+	for (size_t i = 0; i < COUNT(left); i++) {
+		found = (glob_t){ 0 };
+		if (glob(left[i].pattern, 0, NULL, &found) == 0)
+			for (size_t k = 0; k < found.gl_pathc; k++)
+				(void)printf("what may still hold it: %s, %s\n", found.gl_pathv[k],
+				    left[i].what);
+		globfree(&found);
+	}
 }
 
 static void

@@ -31,11 +31,8 @@
 #include "lib/person.h"
 #include "lib/text.h"
 
-#define KEPT "before-restore-"
-#define REMOVED KEPT "removed" /* the name of one that is being removed */
-#define OLD_BLOBS DATA_DATABASES "/" BACKUP_BLOBS
 #define OLD_MARK DATA_DATABASES "/" BACKUP_INCOMPLETE
-#define KEPT_SIZE (sizeof(KEPT) + CLOCK_TEXT_SIZE)
+#define KEPT_SIZE (sizeof(RESTORE_KEPT) + CLOCK_TEXT_SIZE)
 
 /* What lies beside a database: its log, the log's index, a journal, the writer's lock. */
 static const char *const companions[] = { "", "-wal", "-shm", "-journal", ".lock" };
@@ -253,8 +250,8 @@ names_folder(DIR *dir, const char *name)
 
 /* --- What a restore that was killed has left. */
 
-static enum err
-remove_leftovers(void)
+enum err
+restore_tidy(void)
 {
 	char path[FILES_PATH_SIZE];
 	DIR *dir = opendir(".");
@@ -263,15 +260,15 @@ remove_leftovers(void)
 
 	if (dir == NULL)
 		return fail(ERR_BUSY, "the data folder: %m");
-	folder_remove(REMOVED); /* it has no mark any more, perhaps */
+	folder_remove(RESTORE_REMOVED); /* it has no mark any more, perhaps */
 	while ((entry = readdir(dir)) != NULL)
-		if (strncmp(entry->d_name, KEPT, sizeof(KEPT) - 1) == 0 &&
+		if (strncmp(entry->d_name, RESTORE_KEPT, sizeof(RESTORE_KEPT) - 1) == 0 &&
 		    lstat(name_in(entry->d_name, BACKUP_INCOMPLETE, path), &st) == 0)
-			folder_discard(entry->d_name, REMOVED);
+			folder_discard(entry->d_name, RESTORE_REMOVED);
 	(void)closedir(dir);
 	if (unlink(OLD_MARK) != 0 && errno != ENOENT)
 		return fail(ERR_BUSY, OLD_MARK ": %m");
-	folder_discard(OLD_BLOBS, REMOVED);
+	folder_discard(RESTORE_BLOBS, RESTORE_REMOVED);
 	return path_sync(DATA_DATABASES);
 }
 
@@ -533,7 +530,8 @@ static enum err
 keep_image(void *ctx, const struct blob_entry *entry)
 {
 	(void)ctx;
-	return entry->kind == BLOB_WHOLE ? place(entry->name, ACCOUNT_BLOBS, OLD_BLOBS, link) : OK;
+	return entry->kind == BLOB_WHOLE ? place(entry->name, ACCOUNT_BLOBS, RESTORE_BLOBS, link)
+					 : OK;
 }
 
 /* A good one of ours stays: what was copied may be worse, and the restore may fail yet. */
@@ -553,10 +551,10 @@ take_image(void *ctx, const struct account_image *image)
 static enum err
 keep_images(const struct restore *r)
 {
-	enum err err = folder_make(OLD_BLOBS);
+	enum err err = folder_make(RESTORE_BLOBS);
 
 	if (err == OK && (err = blob_list(r->blobs, keep_image, NULL)) == OK)
-		err = blobs_settle(OLD_BLOBS, NULL);
+		err = blobs_settle(RESTORE_BLOBS, NULL);
 	return err;
 }
 
@@ -723,13 +721,14 @@ open_blobs(struct restore *r)
 static enum err
 try_exchange(const struct restore *r)
 {
-	enum err err = folder_make(REMOVED);
+	enum err err = folder_make(RESTORE_REMOVED);
 
-	if (err == OK && renameat2(AT_FDCWD, REMOVED, AT_FDCWD, r->kept, RENAME_EXCHANGE) != 0)
+	if (err == OK &&
+	    renameat2(AT_FDCWD, RESTORE_REMOVED, AT_FDCWD, r->kept, RENAME_EXCHANGE) != 0)
 		err = fail(ERR_BUSY,
 		    "the file system of the data folder cannot exchange two folders (%m): "
 		    "nothing has changed");
-	(void)rmdir(REMOVED);
+	(void)rmdir(RESTORE_REMOVED);
 	if (err != OK)
 		(void)rmdir(r->kept);
 	return err;
@@ -744,18 +743,18 @@ restore(struct restore *r, const char *config)
 
 	clock_text(clock_now_us(), now);
 	/* 2026-11-21T04:18:58.123456Z without its signs. */
-	(void)snprintf(r->kept, sizeof(r->kept), KEPT "%.4s%.2s%.5s%.2s%s", now, now + 5, now + 8,
-	    now + 14, now + 17);
+	(void)snprintf(r->kept, sizeof(r->kept), RESTORE_KEPT "%.4s%.2s%.5s%.2s%s", now, now + 5,
+	    now + 8, now + 14, now + 17);
 	r->is_new = has_none(r);
-	if ((err = remove_leftovers()) != OK || (err = folder_make(r->kept)) != OK ||
+	if ((err = restore_tidy()) != OK || (err = folder_make(r->kept)) != OK ||
 	    (err = try_exchange(r)) != OK)
 		return err;
 	if ((err = copy_all(r)) == OK && (err = prepare_as_user(r)) == OK &&
 	    (err = take_along(r)) == OK)
 		err = exchange(r, &done);
 	if (!done) {
-		folder_discard(r->kept, REMOVED);
-		folder_discard(OLD_BLOBS, REMOVED);
+		folder_discard(r->kept, RESTORE_REMOVED);
+		folder_discard(RESTORE_BLOBS, RESTORE_REMOVED);
 		return err;
 	}
 	tidy_kept(r);

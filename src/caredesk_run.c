@@ -299,7 +299,7 @@ open_data(struct house *house)
 		return fail(ERR_INPUT, "data folder %s: %m", name);
 	if ((err = check_ours(name)) != OK || (err = take_lock(house, name)) != OK ||
 	    (err = await_end_of_others(name)) != OK || (err = make_tree(house->conf->user)) != OK ||
-	    (err = make_secret(house->conf->user)) != OK)
+	    (err = make_secret(house->conf->user)) != OK || (err = restore_tidy()) != OK)
 		return err;
 	return empty_cache();
 }

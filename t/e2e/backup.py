@@ -551,6 +551,26 @@ class Stopped(BackupCase):
         self.assertEqual(glob.glob(self.path("*/.caredesk-incomplete")), [])
         self.assertFalse(os.path.exists(self.path("db/blobs")))
 
+    def test_a_start_removes_what_a_killed_restore_has_left(self):
+        to = self.folder()
+        self.run_command("backup", to)
+        self.run_command("restore", to)
+        kept, before = self.kept(), self.state()
+        subprocess.run(["cp", "-al", self.path("blobs"), self.path("db/blobs")], check=True)
+        for name in ("before-restore-removed/7f", "before-restore-20261120T031700.000000Z/blobs"):
+            os.makedirs(self.path(name))
+        for name in ("before-restore-20261120T031700.000000Z", "db"):
+            with open(self.path(f"{name}/.caredesk-incomplete"), "wb"):
+                pass
+        service = Service(data=self.data)
+        self.addCleanup(service.close)
+        self.assertEqual(self.kept(), kept)
+        for name in ("db/blobs", "db/.caredesk-incomplete"):
+            self.assertFalse(os.path.exists(self.path(name)), name)
+        service.stop()
+        self.assertEqual(self.state()[1], before[1])
+        self.run_command("restore", self.path(kept[0]))
+
     def await_moment(self, restore, seconds, exchanged):
         """Some time, or right behind the exchange, when it is about to tidy."""
         until, folder = time.monotonic() + seconds, os.stat(self.path("db")).st_ino

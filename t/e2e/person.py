@@ -287,6 +287,15 @@ class Running(PersonCase):
             self.addCleanup(os.unlink, self.path(kept))
         self.assertIn(f"what may still hold it: {kept}", self.erase(Person(self, 0)).stdout)
 
+    def test_what_a_restore_that_was_killed_has_left_is_named(self):
+        for left in ("db/blobs", "before-restore-removed", "before-restore-20261120T031700Z/blobs"):
+            os.makedirs(self.path(left))
+            self.addCleanup(os.removedirs if left.endswith("Z/blobs") else os.rmdir,
+                            self.path(left))
+        told = self.erase(Person(self, 0)).stdout
+        for left in ("db/blobs", "before-restore-removed", "before-restore-20261120T031700Z/blobs"):
+            self.assertIn(f"what may still hold it: {left}, which a restore ", told)
+
     def test_the_public_server_has_no_such_route(self):
         person = Person(self, 0)
         path = f"/private/accounts/{person.id}/erase"
