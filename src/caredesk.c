@@ -311,7 +311,8 @@ find_command(char **words, const struct command **found, int *count)
 			*found = &commands[i];
 			return OK;
 		}
-	return fail(ERR_INPUT, "no command %s; see caredesk --help", words[0]);
+	return fail(ERR_INPUT, "no command %s%s%s; see caredesk --help", words[0],
+	    words[1] != NULL ? " " : "", words[1] != NULL ? words[1] : "");
 }
 
 static enum err

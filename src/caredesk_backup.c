@@ -105,6 +105,9 @@ static enum err
 find_sets(struct backup *b)
 {
 	for (size_t i = 0; i < DATA_SETS; i++) {
+		if (db_is_lost(data_sets[i].file))
+			return fail(
+			    ERR_CONFLICT, "%s is gone: see caredesk fsck", data_sets[i].file);
 		if (access(data_sets[i].file, F_OK) == 0 || errno != ENOENT)
 			b->sets[b->count++] = &data_sets[i];
 		else

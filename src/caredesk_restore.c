@@ -734,6 +734,26 @@ try_exchange(const struct restore *r)
 	return err;
 }
 
+/* The next start says which accounts they belong to: those of before, or the new ones. */
+static enum err
+give_up_images(const struct restore *r)
+{
+	return has_accounts(r) ? blob_disown(r->blobs) : OK;
+}
+
+/* A link would be exchanged itself, and what it leads to would stay where it is. */
+static enum err
+check_folder(void)
+{
+	struct stat st;
+
+	if (lstat(DATA_DATABASES, &st) == 0 && S_ISDIR(st.st_mode))
+		return OK;
+	return fail(ERR_INPUT,
+	    DATA_DATABASES " in the data folder is no folder but a link: it is "
+			   "not followed, and nothing was restored");
+}
+
 static enum err
 restore(struct restore *r, const char *config)
 {
@@ -750,7 +770,7 @@ restore(struct restore *r, const char *config)
 	    (err = try_exchange(r)) != OK)
 		return err;
 	if ((err = copy_all(r)) == OK && (err = prepare_as_user(r)) == OK &&
-	    (err = take_along(r)) == OK)
+	    (err = take_along(r)) == OK && (err = give_up_images(r)) == OK)
 		err = exchange(r, &done);
 	if (!done) {
 		folder_discard(r->kept, RESTORE_REMOVED);
@@ -786,7 +806,7 @@ caredesk_restore(const struct caredesk_options *options)
 		config[0] = '\0'; /* data_open() says why */
 	if ((err = open_source(options->argument, &r)) == OK &&
 	    (err = data_open(&options->conf, DATA_REPLACE, &data)) == OK &&
-	    (err = leave_own_out(&r)) == OK) {
+	    (err = check_folder()) == OK && (err = leave_own_out(&r)) == OK) {
 		r.user = data.conf->user;
 		if (geteuid() == 0 && (err = user_find(r.user, &r.found)) == OK)
 			r.owner = &r.found;

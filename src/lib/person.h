@@ -26,8 +26,8 @@ struct person_erased {
 	int64_t accounts, images, answers; /* all 0 where only the rest was done */
 };
 
-/* The instant at which the account was made, also of one that was deleted and is still shown by kept
- * answers (0 where they do not tell); ERR_NOT_FOUND if there is nothing to be erased. */
+/* The instant at which the account was made, also of one that was deleted and is still shown by
+ * kept answers (0 where they do not tell); ERR_NOT_FOUND if there is nothing to be erased. */
 enum err person_find(struct db *db, int64_t id, int64_t *created_at_us) MUST_CHECK;
 
 /* COMMIT is of the accounts, and each image is put as blob_sweep() wants it.  ERR_NOT_FOUND as

@@ -25,7 +25,8 @@ static const struct problem table[] = {
 	    "The resource has no representation of a type that `Accept` admits. Send "
 	    "`Accept: application/json` or leave it out." },
 	{ ERR_CLIENT_TIMEOUT, 408, false, "request-timeout", "The request came too slowly",
-	    "The server stopped waiting for the rest of the request. Send it again, faster." },
+	    "The server stopped waiting for the rest of the request, and has closed the "
+	    "connection; its log says so, the client rarely hears. Send it again, faster." },
 	{ ERR_CONFLICT, 409, false, "conflict", "The request conflicts with what is stored",
 	    "A value is taken already, or the state of the resource does not allow this. `detail` "
 	    "says which. Read the resource, then decide." },

@@ -1,4 +1,5 @@
 """backup, restore and fsck of all data sets and the images: one instant, all or nothing."""
+import contextlib
 import ctypes
 import errno
 import glob
@@ -401,13 +402,27 @@ class Stopped(BackupCase):
                              rf"the image \S+ of account {n} is not there; its link answers 404\n")
         self.assertEqual(rows(self.path("db"))["accounts"], first[0]["accounts"])
 
+    def test_a_database_that_is_gone_is_told_and_not_made_anew(self):
+        to, kept = os.path.join(self.folder(), "b"), self.state()
+        self.run_command("backup", to)
+        os.unlink(self.path("db/accounts.db"))
+        done = self.refused("fsck", words="1 of 4 data sets are not right")
+        self.assertIn("accounts: db/accounts.db is gone\n", done.stdout)
+        self.refused("backup", os.path.join(self.folder(), "c"), words="db/accounts.db is gone")
+        with contextlib.closing(harness.Service(data=self.data, ready=False)) as service:
+            harness.wait_for(lambda: service.events("storage"), "it is said")
+            self.assertIn("is gone", service.events("storage")[0]["detail"])
+            self.assertFalse(os.path.exists(self.path("db/accounts.db")))
+        self.run_command("restore", to)
+        self.assertEqual(self.state(), kept)
+
     def test_a_backup_that_lacks_images_brings_all_else_back(self):
         to, first = self.folder(), self.state()
         self.run_command("backup", to)
         second = self.grow()
         key = min(set(images(os.path.join(to, "blobs"))) - set(second[1]))
         file = os.path.join(to, "blobs", key)
-        for words, damage in (("is empty", lambda: open(file, "wb").close()),
+        for words, damage in (("is damaged", lambda: open(file, "wb").close()),
                               ("is not there; its link", lambda: os.unlink(file))):
             for name in glob.glob(self.path(f"blobs/{key}")):
                 os.unlink(name)
