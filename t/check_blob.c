@@ -705,8 +705,7 @@ START_TEST(while_a_store_is_pinned_nobody_removes_anything)
 	ck_assert_int_eq(blob_remove(store, key), ERR_BUSY);
 	ck_assert_str_eq(err_words(), "a backup is being made");
 	ck_assert_int_eq(blob_remove(second, key), ERR_BUSY);
-	ck_assert_int_eq(
-	    blob_sweep(store, keep_odd, &(int){ 0 }, &removed), (key[34] & 1) != 0 ? OK : ERR_BUSY);
+	ck_assert_int_eq(blob_sweep(store, keep_odd, &(int){ 0 }, &removed), ERR_BUSY);
 	ck_assert_int_eq(put(10, ".png", other), OK);
 	check_list(2, 0, 0);
 	blob_unpin(second);

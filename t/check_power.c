@@ -482,7 +482,7 @@ static void
 begin_anew(void)
 {
 	static const char *const files[] = { LEDGER_FILE, LEDGER_FILE "-wal", LEDGER_FILE "-shm",
-		LEDGER_FILE "-journal" };
+		LEDGER_FILE "-journal", LEDGER_FILE ".lock" };
 
 	for (size_t i = 0; i < COUNT(files); i++)
 		(void)unlink(files[i]);
