@@ -343,8 +343,7 @@ account_show(struct request *req, struct response *res)
 	enum err err = view_open(&view);
 
 	if (err == OK && (err = request_id(req, "id", &id)) == OK &&
-	    (err = db_borrow_snapshot(accounts.readers, clock_monotonic_us() + QUERY_US, &db)) ==
-		OK)
+	    (err = db_borrow_until(accounts.readers, clock_monotonic_us() + QUERY_US, &db)) == OK)
 		err = view_end(&view, account_get(db, id, view_add, &view));
 	db_return(accounts.readers, db);
 	if (err == OK && (err = etag_check(req, view.etag)) == OK &&
@@ -428,8 +427,7 @@ read_list(struct list *list)
 	enum err err;
 
 	jsonw_array_begin(&view->w, NULL);
-	if ((err = db_borrow_snapshot(accounts.readers, clock_monotonic_us() + QUERY_US, &db)) ==
-	    OK)
+	if ((err = db_borrow_until(accounts.readers, clock_monotonic_us() + QUERY_US, &db)) == OK)
 		err = account_list(db, &list->search, &list->page, view_add, view, &list->more);
 	db_return(accounts.readers, db);
 	jsonw_array_end(&view->w);
@@ -489,8 +487,7 @@ accounts_health(struct request *req, struct response *res)
 
 	(void)req;
 	if ((err = commit_health(accounts.commit)) == OK &&
-	    (err = db_borrow_snapshot(accounts.readers, clock_monotonic_us() + QUERY_US, &db)) ==
-		OK)
+	    (err = db_borrow_until(accounts.readers, clock_monotonic_us() + QUERY_US, &db)) == OK)
 		err = account_list(db, &all, &first, pass_over, NULL, &more);
 	db_return(accounts.readers, db);
 	return health_answer(res, err);

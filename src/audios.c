@@ -31,7 +31,7 @@ static struct {
 static enum err
 borrow(struct db **db)
 {
-	return db_borrow_snapshot(audios.readers, clock_monotonic_us() + QUERY_US, db);
+	return db_borrow_until(audios.readers, clock_monotonic_us() + QUERY_US, db);
 }
 
 /* Unlike other ids, it may be 0. */

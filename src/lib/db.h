@@ -192,6 +192,9 @@ void db_readers_close(struct db_readers *readers);
 /* A connection of one's own until it is given back; opened anew if none is free. */
 enum err db_borrow(struct db_readers *readers, struct db **db) MUST_CHECK;
 
+/* One whose queries end until UNTIL_US (monotonic): each sees a state of its own. */
+enum err db_borrow_until(struct db_readers *readers, int64_t until_us, struct db **db) MUST_CHECK;
+
 /* One with a snapshot begun, whose queries end until UNTIL_US (monotonic). */
 enum err db_borrow_snapshot(
     struct db_readers *readers, int64_t until_us, struct db **db) MUST_CHECK;

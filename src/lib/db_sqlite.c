@@ -1103,12 +1103,19 @@ db_return(struct db_readers *readers, struct db *db)
 }
 
 enum err
-db_borrow_snapshot(struct db_readers *readers, int64_t until_us, struct db **db)
+db_borrow_until(struct db_readers *readers, int64_t until_us, struct db **db)
 {
 	enum err err = db_borrow(readers, db);
 
-	if (err != OK)
-		return err;
-	db_deadline(*db, until_us);
-	return db_begin(*db);
+	if (err == OK)
+		db_deadline(*db, until_us);
+	return err;
+}
+
+enum err
+db_borrow_snapshot(struct db_readers *readers, int64_t until_us, struct db **db)
+{
+	enum err err = db_borrow_until(readers, until_us, db);
+
+	return err == OK ? db_begin(*db) : err;
 }
