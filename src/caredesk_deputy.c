@@ -30,7 +30,7 @@ become_and_work(const char *user, pid_t parent, deputy_fn work, void *ctx, int f
 	(void)fflush(stdout);
 	if (err != OK && send(fd, err_words(), strlen(err_words()), MSG_NOSIGNAL) < 0)
 		err = ERR_INTERNAL;
-	_exit(err);
+	_exit((int)err);
 }
 
 enum err
