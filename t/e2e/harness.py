@@ -623,7 +623,7 @@ class _Loader(unittest.TestLoader):
 
 def main():
     """Runs the tests of the file that was started, or those whose names hold an argument."""
-    faulthandler.dump_traceback_later(280, exit=True)
+    faulthandler.dump_traceback_later(14 * LONG, exit=True)
     module = sys.modules["__main__"]
     suite = unittest.TestSuite()
     for kind in vars(module).values():
