@@ -23,7 +23,7 @@ sources=(src/*.c src/*.h src/lib/*.c src/lib/*.h)
 # A file may include only what stands on a lower step; nothing on the shelf reaches up to a program.
 declare -A step=([account]=5 [email]=1 [err]=0 [text]=0 [embedded]=0 [latency]=0 [programs]=0 [clock]=1 [user]=1 [pool]=2 [log]=2
     [metrics]=2 [digest]=0 [conf]=3 [db]=3 [db_sqlite]=4 [jsonr]=3 [jsonw]=3 [request]=3 [response]=3
-    [image]=2 [link]=1
+    [image]=2 [link]=1 [trust]=1
     [commit]=4 [etag]=4 [health]=4 [hit]=2 [tally]=3 [page]=4 [problem]=4 [scrape]=4 [upload]=4 [upstream]=4
     [blob]=3 [form]=4
     [answer]=5 [audio]=5 [counts]=5 [ledger]=5 [tariff]=6 [person]=6 [bulk]=7 [load]=4 [route]=5 [serve]=6)
@@ -51,7 +51,8 @@ done <<'EOF' | rule "each library sits behind one file"
 fcgiapp.h src/lib/serve.c
 fcgi_stdio.h none
 idn2.h src/lib/email.c
-curl/ src/lib/(load|upload|upstream).c
+curl/ src/lib/(load|trust|upload|upstream).c
+openssl/ src/lib/trust.c
 json-c/ src/lib/jsonr.c
 yaml.h src/lib/conf.c
 jpeglib.h src/lib/image.c

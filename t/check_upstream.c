@@ -823,13 +823,17 @@ END_TEST
 
 START_TEST(authorities_that_cannot_be_read_are_refused_with_words)
 {
-	config = (struct upstream_config){ .name = "alpha",
-		.url = "https://h/",
-		.max_in_flight = 1,
-		.ca_file = "/nowhere/ca.pem" };
-	ck_assert_int_eq(upstream_open(&config, &up), ERR_INPUT);
-	ck_assert_ptr_null(up);
-	ck_assert_ptr_nonnull(strstr(err_words(), "/nowhere/ca.pem"));
+	static const char *const files[] = { "/nowhere/ca.pem", "/dev/null", "/", "/bin/true" };
+
+	config =
+	    (struct upstream_config){ .name = "alpha", .url = "https://h/", .max_in_flight = 1 };
+	for (size_t i = 0; i < COUNT(files); i++) {
+		config.ca_file = files[i];
+		ck_assert_msg(upstream_open(&config, &up) == ERR_INPUT, "%s", files[i]);
+		ck_assert_ptr_null(up);
+		ck_assert_ptr_nonnull(strstr(err_words(), "upstream alpha: ca_file"));
+		ck_assert_ptr_nonnull(strstr(err_words(), files[i]));
+	}
 }
 END_TEST
 

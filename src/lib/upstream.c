@@ -7,12 +7,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "lib/clock.h"
 #include "lib/log.h"
 #include "lib/metrics.h"
 #include "lib/pool.h"
+#include "lib/trust.h"
 
 #define CONNECT_TIMEOUT_MS 500L
 #define IDLE_CONNECTION_S 60L
@@ -31,6 +31,7 @@
 struct upstream {
 	const struct upstream_config *config;
 	size_t index; /* where each thread keeps its handle for it */
+	struct trust *trust; /* of https, else NULL */
 	bool any_address; /* the URL names the address itself, so it was meant */
 	char joint; /* before the query: '?' or '&' */
 	char accept_bytes[ACCEPT_SIZE];
@@ -243,8 +244,8 @@ set_options(struct handle *handle)
 	ok &= curl_easy_setopt(easy, CURLOPT_OPENSOCKETDATA, handle->upstream) == CURLE_OK;
 	ok &= curl_easy_setopt(easy, CURLOPT_HTTPHEADER, &handle->accept_field) == CURLE_OK;
 	ok &= curl_easy_setopt(easy, CURLOPT_PRIVATE, handle) == CURLE_OK;
-	if (config->ca_file != NULL)
-		ok &= curl_easy_setopt(easy, CURLOPT_CAINFO, config->ca_file) == CURLE_OK;
+	if (handle->upstream->trust != NULL)
+		ok &= trust_use(handle->upstream->trust, easy);
 	if (config->socket != NULL)
 		ok &= curl_easy_setopt(easy, CURLOPT_UNIX_SOCKET_PATH, config->socket) == CURLE_OK;
 	return ok;
@@ -583,25 +584,30 @@ upstream_settle(struct upstream_call *call, enum upstream_outcome verdict)
 	(void)pthread_mutex_unlock(&up->lock);
 }
 
-/* Takes the URL apart as libcurl will: is it one, has it a query, does it name the address? */
+/* Takes the URL apart as libcurl will: is it one, is it of https, has it a query, does it name the
+ * address? */
 static enum err
-check_url(struct upstream *up)
+check_url(struct upstream *up, bool *https)
 {
 	CURLU *url = curl_url();
-	char *host = NULL, *query = NULL;
+	char *host = NULL, *query = NULL, *scheme = NULL;
 	unsigned char address[sizeof(struct in6_addr)];
 	CURLUcode code = CURLUE_OUT_OF_MEMORY;
 
 	if (url != NULL &&
 	    (code = curl_url_set(url, CURLUPART_URL, up->config->url, 0)) == CURLUE_OK)
 		code = curl_url_get(url, CURLUPART_HOST, &host, 0);
+	if (code == CURLUE_OK)
+		code = curl_url_get(url, CURLUPART_SCHEME, &scheme, 0);
 	if (code == CURLUE_OK) {
+		*https = strcmp(scheme, "https") == 0;
 		up->joint = curl_url_get(url, CURLUPART_QUERY, &query, 0) == CURLUE_OK ? '&' : '?';
 		up->any_address = up->config->private_network || host[0] == '[' ||
 		    strcmp(host, "localhost") == 0 || inet_pton(AF_INET, host, address) == 1;
 	}
 	curl_free(host);
 	curl_free(query);
+	curl_free(scheme);
 	curl_url_cleanup(url);
 	if (code == CURLUE_OK)
 		return OK;
@@ -613,13 +619,11 @@ enum err
 upstream_open(const struct upstream_config *config, struct upstream **out)
 {
 	struct upstream *up;
+	bool https = false;
 	enum err err;
 
 	*out = NULL;
 	(void)pthread_once(&once, init);
-	if (config->ca_file != NULL && access(config->ca_file, R_OK) != 0)
-		return fail(
-		    ERR_INPUT, "upstream %s: ca_file %s: %m", config->name, config->ca_file);
 	if ((up = calloc(1, sizeof(*up))) == NULL)
 		return fail(ERR_BUSY, "no memory for an upstream");
 	up->config = config;
@@ -628,7 +632,10 @@ upstream_open(const struct upstream_config *config, struct upstream **out)
 	    config->accept != NULL ? config->accept : "application/json");
 	up->index = next_index++;
 	(void)pthread_mutex_init(&up->lock, NULL);
-	if ((err = check_url(up)) != OK) {
+	err = check_url(up, &https);
+	if (err == OK && https && (err = trust_open(config->ca_file, &up->trust)) != OK)
+		err = fail(err, "upstream %s: %s", config->name, err_words());
+	if (err != OK) {
 		upstream_close(up);
 		return err;
 	}
@@ -650,6 +657,7 @@ upstream_close(struct upstream *up)
 		lane->handles[up->index] = NULL;
 	}
 	(void)pthread_mutex_destroy(&up->lock);
+	trust_close(up->trust);
 	free(up);
 }
 

@@ -17,7 +17,7 @@ from unittest import mock
 
 import harness
 from harness import Case, ROOT, Service, at_once, caredesk, insurers_config, note, program, wait_for
-from upstreams import Insurer, answer, hang, slow
+from upstreams import Insurer, answer, hang, make_certificate, slow
 
 URL = "/api/coalescence/default?member_id=1"
 STOP_WITHIN = 5  # seconds; 2 are promised
@@ -309,7 +309,12 @@ class Starting(Case):
 
     @unittest.skipUnless(ROOT, "not root")
     def test_a_program_that_cannot_start_is_named_with_its_reason(self):
+        folder = harness.folder()
+        self.addCleanup(shutil.rmtree, folder)
         with tempfile.NamedTemporaryFile() as secret:     # root's own
+            with open(make_certificate(folder)[0], "rb") as certificate:
+                shutil.copyfileobj(certificate, secret)
+            secret.flush()
             config = {"coalesce": {"upstreams": [{"name": "a", "url": "https://127.0.0.1:1/",
                                                   "ca_file": secret.name}]}}
             service = services(self, config, ready=False)
