@@ -13,7 +13,6 @@
 #include "lib/health.h"
 #include "lib/jsonr.h"
 #include "lib/jsonw.h"
-#include "lib/log.h"
 #include "lib/page.h"
 #include "lib/scrape.h"
 #include "lib/serve.h"
@@ -31,9 +30,9 @@ struct accounts accounts;
 
 /* --- One account, and how it is shown. */
 
-/* All that are given within the same part of time end at once. */
-int64_t
-accounts_expiry(void)
+/* When links end that are given now: the same for a while, so that they are cached. */
+static int64_t
+link_expiry(void)
 {
 	int64_t now_s = clock_now_us() / CLOCK_SECOND_US;
 
@@ -130,12 +129,12 @@ edit_close(struct edit *edit)
 }
 
 enum err
-accounts_answer(struct answer *a, int status, const struct account *account, int64_t expires_s)
+accounts_answer(struct answer *a, int status, const struct account *account)
 {
 	struct shown shown;
 	struct jsonw w;
 
-	shown_begin(&shown, account, expires_s);
+	shown_begin(&shown, account, link_expiry());
 	answer_begin(a, status);
 	if (status == 201)
 		(void)snprintf(
@@ -147,18 +146,12 @@ accounts_answer(struct answer *a, int status, const struct account *account, int
 }
 
 static enum err
-answer_account(struct edit *edit, int status)
-{
-	return accounts_answer(&edit->answer, status, &edit->account, accounts_expiry());
-}
-
-static enum err
 make_create(struct db *db, void *arg)
 {
 	struct edit *edit = arg;
 	enum err err = account_add(db, clock_now_us(), &edit->account);
 
-	return err != OK ? err : answer_account(edit, 201);
+	return err != OK ? err : accounts_answer(&edit->answer, 201, &edit->account);
 }
 
 enum err
@@ -187,7 +180,7 @@ make_change(struct db *db, void *arg)
 
 	if (err == OK)
 		err = account_change(db, clock_now_us(), &edit->account);
-	return err != OK ? err : answer_account(edit, 200);
+	return err != OK ? err : accounts_answer(&edit->answer, 200, &edit->account);
 }
 
 static enum err
@@ -293,7 +286,7 @@ view_open(struct view *view)
 	view->out = open_memstream(&view->bytes, &view->n);
 	if (view->out == NULL)
 		return fail(ERR_BUSY, "no memory for an answer");
-	view->expires_s = accounts_expiry();
+	view->expires_s = link_expiry();
 	jsonw_open(&view->w, keep_bytes, view->out);
 	etag_list_begin(&view->all);
 	return OK;

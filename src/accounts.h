@@ -31,16 +31,12 @@ struct accounts {
 
 extern struct accounts accounts;
 
-/* As a client is shown one; its link opens until EXPIRES_S. */
-enum err accounts_answer(
-    struct answer *a, int status, const struct account *account, int64_t expires_s) MUST_CHECK;
+/* As a client is shown one. */
+enum err accounts_answer(struct answer *a, int status, const struct account *account) MUST_CHECK;
 
 /* The account with this id as it is, if that is the one that the client means. */
 enum err accounts_find(
     struct db *db, const struct request *req, int64_t id, struct account *account) MUST_CHECK;
-
-/* When links end that are given now: the same for a while, so that they are cached. */
-int64_t accounts_expiry(void);
 
 enum err account_upload(struct request *req, struct response *res) MUST_CHECK;
 

@@ -16,7 +16,6 @@
 
 #define FORM_MAX (IMAGE_BYTES_MAX + 64 * 1024)
 #define UPLOAD_SEGMENT 2 /* of /accounts/ID/upload_image */
-#define FOLDER "db" /* of the nameless file of a body: the user's own */
 
 static const struct {
 	const char *suffix, *type;
@@ -76,7 +75,7 @@ read_image(struct upload *u)
 	uint64_t cost;
 	enum err err;
 
-	if ((err = form_open(u->req, FORM_MAX, FOLDER, &u->form)) != OK ||
+	if ((err = form_open(u->req, FORM_MAX, FORM_FOLDER, &u->form)) != OK ||
 	    (err = form_part(u->form, "image", &u->part)) != OK || (err = read_kind(u)) != OK)
 		return err;
 	if (u->part->n > IMAGE_BYTES_MAX)
@@ -95,12 +94,9 @@ read_image(struct upload *u)
 static enum err
 store_image(struct upload *u)
 {
-	struct digest digest;
 	enum err err;
 
-	digest_begin(&digest);
-	digest_add(&digest, u->clean.bytes, u->clean.n);
-	digest_end(&digest, u->digest);
+	digest_of(u->clean.bytes, u->clean.n, u->digest);
 	pool_wait_begin();
 	err = blob_put(accounts.blobs, u->clean.bytes, u->clean.n, kinds[u->kind].stored, u->key);
 	pool_wait_end();
@@ -125,7 +121,7 @@ answer_it(void *ctx, const struct account *account)
 {
 	struct upload *u = ctx;
 
-	return accounts_answer(&u->answer, 200, account, accounts_expiry());
+	return accounts_answer(&u->answer, 200, account);
 }
 
 static enum err
@@ -163,13 +159,11 @@ keep_image(struct upload *u)
 	pool_wait_begin();
 	blob_begin(accounts.blobs);
 	pool_wait_end();
-	if ((err = store_image(u)) == OK) {
+	if ((err = store_image(u)) == OK)
 		err = answer_commit(&u->answer, accounts.commit, make_image, u);
-		blob_end(accounts.blobs);
-		remove_other(u, err);
-		return err;
-	}
 	blob_end(accounts.blobs);
+	if (u->key[0] != '\0')
+		remove_other(u, err);
 	return err;
 }
 

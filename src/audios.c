@@ -19,7 +19,6 @@
 
 #define BODY_MAX (64 * 1024)
 #define FORM_MAX (BODY_MAX + 16 * 1024)
-#define FOLDER "db" /* of the nameless file of a form: the user's own */
 #define QUERY_US (10 * CLOCK_SECOND_US) /* the longest that a list may take */
 
 /* What the whole program shares. */
@@ -143,7 +142,7 @@ static enum err
 read_form(struct edit *edit)
 {
 	struct form *form = NULL;
-	enum err err = form_open(edit->req, FORM_MAX, FOLDER, &form);
+	enum err err = form_open(edit->req, FORM_MAX, FORM_FOLDER, &form);
 
 	if (err == OK)
 		err = read_file(edit, form);

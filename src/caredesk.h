@@ -122,10 +122,12 @@ enum err data_outside(const char *folder, const char *what) MUST_CHECK;
 /* The ledger, by its writer; ERR_BUSY with words for an operator. */
 enum err data_write_ledger(struct db **db) MUST_CHECK;
 
-/* The service's words and bad fields, where it has not done what it was asked, as our own. */
+/* The BODY of an answer with this STATUS, to be read; else the service's words and bad fields, as
+ * our own.  To be closed in any case. */
 struct jsonr;
 struct upload_answer;
-enum err service_problem(const struct upload_answer *answer, const struct jsonr *body) MUST_CHECK;
+enum err service_answer(
+    const struct upload_answer *answer, long status, struct jsonr *body) MUST_CHECK;
 
 /* A data set is a database of its own, which one program writes; its name is its schema's. */
 struct data_set {
@@ -205,6 +207,9 @@ enum err deputy_end(struct deputy *deputy) MUST_CHECK;
 
 #define FILES_PATH_SIZE (4096 + 256)
 
+/* BASE in FOLDER, as PATH, which is returned. */
+const char *path_in(const char *folder, const char *base, char path[FILES_PATH_SIZE]);
+
 enum err path_sync(const char *path) MUST_CHECK;
 
 /* Makes the file TO, of all bytes of FROM, on disk; *BYTES is how many. */
@@ -215,8 +220,8 @@ enum err file_copy(int from, const char *to, const struct user *owner, struct pr
 enum err folder_make(const char *path) MUST_CHECK;
 enum err folder_give(const char *path, const struct user *owner) MUST_CHECK;
 
-/* With all that is in it, and without following links. */
-void folder_remove(const char *path);
+/* With all that is in it, and without following links; false if it may be there still. */
+bool folder_remove(const char *path);
 
 /* The same under the name ASIDE, on the same file system: killed in the middle, nothing half
  * removed bears the name PATH, nor does what still removes it touch what is made under that name

@@ -44,13 +44,6 @@ struct backup {
 
 /* --- Where it goes. */
 
-static const char *
-name_in(const char *folder, const char *base, char path[FILES_PATH_SIZE])
-{
-	(void)snprintf(path, FILES_PATH_SIZE, "%s/%s", folder, base);
-	return path;
-}
-
 static enum err
 check_free(const struct target *target)
 {
@@ -62,7 +55,7 @@ check_free(const struct target *target)
 	for (size_t i = 0; i < DATA_SETS; i++)
 		names[i + 1] = data_sets[i].base;
 	for (size_t i = 0; i <= DATA_SETS; i++)
-		if (lstat(name_in(target->folder, names[i], path), &st) == 0)
+		if (lstat(path_in(target->folder, names[i], path), &st) == 0)
 			return fail(ERR_CONFLICT, "%s: is there already%s, and is not written over",
 			    path, was_ended ? ", of a backup that was ended in the middle" : "");
 	return OK;
@@ -197,7 +190,7 @@ copy_set(struct backup *b, size_t i)
 
 	(void)snprintf(what, sizeof(what), "copying %s", b->sets[i]->base);
 	progress_begin(&progress, what, NULL, 1000);
-	err = db_backup(b->readers[i], name_in(b->target->incomplete, b->sets[i]->base, path),
+	err = db_backup(b->readers[i], path_in(b->target->incomplete, b->sets[i]->base, path),
 	    tell_share, &progress);
 	progress_end(&progress);
 	db_close(b->readers[i]);
@@ -251,7 +244,7 @@ copy_images(struct backup *b, struct db *db)
 	enum err err;
 
 	if ((err = account_images(db, count_image, b)) != OK ||
-	    (err = folder_make(name_in(b->target->incomplete, BACKUP_BLOBS, copy.to))) != OK)
+	    (err = folder_make(path_in(b->target->incomplete, BACKUP_BLOBS, copy.to))) != OK)
 		return err;
 	progress_begin(&copy.progress, "copying images", "images", b->images);
 	err = account_images(db, copy_image, &copy);
@@ -271,7 +264,7 @@ copy_all(struct backup *b)
 	for (size_t i = 0; i < b->count && err == OK; i++) {
 		if (!data_set_has_blobs(b->sets[i]))
 			continue;
-		(void)name_in(b->target->incomplete, b->sets[i]->base, path);
+		(void)path_in(b->target->incomplete, b->sets[i]->base, path);
 		if ((err = db_open(path, DB_READ, b->sets[i]->schema, &db)) == OK)
 			err = copy_images(b, db);
 		db_close(db);
@@ -302,7 +295,7 @@ verify_images(struct backup *b, struct db *db)
 {
 	struct copies copies = { .b = b };
 	char path[FILES_PATH_SIZE];
-	enum err err = blob_open(name_in(b->target->incomplete, BACKUP_BLOBS, path), &copies.blobs);
+	enum err err = blob_open(path_in(b->target->incomplete, BACKUP_BLOBS, path), &copies.blobs);
 
 	if (err == OK)
 		err = account_images(db, verify_image, &copies);
@@ -321,7 +314,7 @@ verify_all(struct backup *b)
 	for (size_t i = 0; i < b->count && err == OK; i++) {
 		const struct data_set *set = b->sets[i];
 
-		(void)name_in(b->target->incomplete, set->base, path);
+		(void)path_in(b->target->incomplete, set->base, path);
 		if ((err = db_open(path, DB_READ, set->schema, &db)) == OK &&
 		    (err = data_check(db, set)) == OK && data_set_has_blobs(set))
 			err = verify_images(b, db);
@@ -340,7 +333,7 @@ settle_folder(const struct target *target)
 {
 	char parent[FILES_PATH_SIZE];
 
-	return target->is_new ? path_sync(name_in(target->folder, "..", parent)) : OK;
+	return target->is_new ? path_sync(path_in(target->folder, "..", parent)) : OK;
 }
 
 static enum err
@@ -349,7 +342,7 @@ name_one(struct target *target, const char *base)
 	char from[FILES_PATH_SIZE], to[FILES_PATH_SIZE];
 
 	target->is_naming = true;
-	if (rename(name_in(target->incomplete, base, from), name_in(target->folder, base, to)) == 0)
+	if (rename(path_in(target->incomplete, base, from), path_in(target->folder, base, to)) == 0)
 		return OK;
 	return fail(ERR_BUSY, "%s: %m", to);
 }
@@ -364,7 +357,6 @@ name_all(const struct backup *b)
 
 	if (err == OK)
 		err = path_sync(target->incomplete);
-
 	for (size_t i = 0; i < b->count && err == OK; i++) {
 		has_blobs |= data_set_has_blobs(b->sets[i]);
 		err = name_one(target, b->sets[i]->base);
@@ -383,12 +375,12 @@ tell(const struct backup *b)
 	struct stat st;
 
 	for (size_t i = 0; i < b->count; i++) {
-		if (stat(name_in(b->target->folder, b->sets[i]->base, path), &st) == 0)
+		if (stat(path_in(b->target->folder, b->sets[i]->base, path), &st) == 0)
 			(void)printf(
 			    "%s: %" PRId64 " bytes, verified\n", path, (int64_t)st.st_size);
 		if (data_set_has_blobs(b->sets[i]))
 			(void)printf("%s: %" PRId64 " images, %" PRId64 " bytes, verified\n",
-			    name_in(b->target->folder, BACKUP_BLOBS, path),
+			    path_in(b->target->folder, BACKUP_BLOBS, path),
 			    b->images - b->bad_images, b->image_bytes);
 	}
 }

@@ -15,6 +15,13 @@
 #define SUB_FOLDERS 256
 #define FOLDER_FLAGS (O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
 
+const char *
+path_in(const char *folder, const char *base, char path[FILES_PATH_SIZE])
+{
+	(void)snprintf(path, FILES_PATH_SIZE, "%s/%s", folder, base);
+	return path;
+}
+
 enum err
 path_sync(const char *path)
 {
@@ -84,28 +91,30 @@ folder_give(const char *path, const struct user *owner)
 
 /* What is in it may be another user's, who might put links in our way: rm knows how not to follow
  * them. */
-void
+bool
 folder_remove(const char *path)
 {
 	struct stat st;
+	int status = 0;
 	pid_t pid;
 
 	if (lstat(path, &st) != 0 && errno == ENOENT)
-		return;
+		return true;
 	if ((pid = fork()) == 0) {
 		(void)execlp("rm", "rm", "-rf", "--", path, (char *)NULL);
 		_exit(EXIT_FAILURE);
 	}
-	while (pid > 0 && waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+	while (pid > 0 && waitpid(pid, &status, 0) < 0 && errno == EINTR)
 		;
+	return pid > 0 && status == 0;
 }
 
 void
 folder_discard(const char *path, const char *aside)
 {
-	folder_remove(aside);
+	(void)folder_remove(aside);
 	if (rename(path, aside) == 0)
-		folder_remove(aside);
+		(void)folder_remove(aside);
 }
 
 enum err

@@ -174,7 +174,7 @@ text_of(const struct jsonr *body, const char *name)
 	return text;
 }
 
-enum err
+static enum err
 service_problem(const struct upload_answer *answer, const struct jsonr *body)
 {
 	struct jsonr item;
@@ -187,20 +187,24 @@ service_problem(const struct upload_answer *answer, const struct jsonr *body)
 	    "the service answers %ld: %s", answer->status, text_of(body, "detail"));
 }
 
+enum err
+service_answer(const struct upload_answer *answer, long status, struct jsonr *body)
+{
+	if (jsonr_parse(answer->body, answer->n, body) != OK)
+		return fail(
+		    ERR_UPSTREAM, "the service answers %ld, which tells nothing", answer->status);
+	return answer->status == status ? OK : service_problem(answer, body);
+}
+
 static enum err
 take_result(struct import *import, const struct upload_answer *answer)
 {
 	struct jsonr body;
-	enum err err = jsonr_parse(answer->body, answer->n, &body);
+	enum err err = service_answer(answer, 201, &body);
 
-	if (err != OK)
-		return fail(
-		    ERR_UPSTREAM, "the service answers %ld, which tells nothing", answer->status);
-	if (answer->status == 201) {
+	if (err == OK) {
 		jsonr_int(&body, "created", 0, INT64_MAX, &import->count);
 		err = err_pending();
-	} else {
-		err = service_problem(answer, &body);
 	}
 	jsonr_close(&body);
 	return err;

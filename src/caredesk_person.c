@@ -363,7 +363,7 @@ open_image(struct person *person)
 			person->image = members[COUNT(members) - COUNT(images) + i];
 	if (person->image == NULL)
 		return fail(ERR_INTERNAL, "the image is of no kind that is known");
-	if ((err = blob_open("blobs", &blobs)) == OK)
+	if ((err = blob_open(ACCOUNT_BLOBS, &blobs)) == OK)
 		err = blob_get(blobs, key, &person->image_fd, &bytes);
 	blob_close(blobs);
 	return err;
@@ -479,7 +479,7 @@ erase_directly(int64_t id, struct person_erased *erased)
 	struct blob *blobs = NULL;
 	enum err err;
 
-	if ((err = blob_open("blobs", &blobs)) == OK &&
+	if ((err = blob_open(ACCOUNT_BLOBS, &blobs)) == OK &&
 	    (err = commit_open(ACCOUNT_FILE, &account_schema, &commit)) == OK)
 		err = person_erase(commit, blobs, id, erased);
 	commit_close(commit);
@@ -491,18 +491,13 @@ static enum err
 take_result(const struct upload_answer *answer, struct person_erased *erased)
 {
 	struct jsonr body;
-	enum err err = jsonr_parse(answer->body, answer->n, &body);
+	enum err err = service_answer(answer, 200, &body);
 
-	if (err != OK)
-		return fail(
-		    ERR_UPSTREAM, "the service answers %ld, which tells nothing", answer->status);
-	if (answer->status == 200) {
+	if (err == OK) {
 		jsonr_int(&body, "accounts", 0, 1, &erased->accounts);
 		jsonr_int(&body, "images", 0, 1, &erased->images);
 		jsonr_int(&body, "answers", 0, INT64_MAX, &erased->answers);
 		err = err_pending();
-	} else {
-		err = service_problem(answer, &body);
 	}
 	jsonr_close(&body);
 	return err;

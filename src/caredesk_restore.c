@@ -50,13 +50,6 @@ struct restore {
 	char kept[KEPT_SIZE]; /* the new folder, then that of before */
 };
 
-static const char *
-name_in(const char *folder, const char *base, char path[FILES_PATH_SIZE])
-{
-	(void)snprintf(path, FILES_PATH_SIZE, "%s/%s", folder, base);
-	return path;
-}
-
 /* --- The backup. */
 
 /* What lies in another's folder may be a second name, given by him, of what only root can read; he
@@ -116,7 +109,7 @@ open_images(int folder, const char *name, struct restore *r)
 	char path[FILES_PATH_SIZE];
 	struct stat st;
 
-	(void)name_in(name, BACKUP_BLOBS, path);
+	(void)path_in(name, BACKUP_BLOBS, path);
 	if (fstatat(folder, BACKUP_BLOBS, &st, AT_SYMLINK_NOFOLLOW) != 0)
 		return errno == ENOENT ? OK : fail(ERR_INPUT, "%s: %m", path);
 	if (!S_ISDIR(st.st_mode))
@@ -145,9 +138,8 @@ open_folder(int folder, const char *name, struct restore *r)
 
 /* The data set that a single file is of, by its name, such as one that is kept; else events. */
 static size_t
-set_of_file(const char *name)
+set_of_file(const char *base)
 {
-	const char *slash = strrchr(name, '/'), *base = slash == NULL ? name : slash + 1;
 	size_t events = 0;
 
 	for (size_t i = 0; i < DATA_SETS; i++) {
@@ -157,18 +149,6 @@ set_of_file(const char *name)
 			events = i;
 	}
 	return events;
-}
-
-/* The folder that a single file is in. */
-static void
-name_above(const char *name, char above[FILES_PATH_SIZE])
-{
-	const char *slash = strrchr(name, '/');
-
-	if (slash == NULL)
-		(void)snprintf(above, FILES_PATH_SIZE, ".");
-	else
-		(void)snprintf(above, FILES_PATH_SIZE, "%.*s", (int)(slash - name) + 1, name);
 }
 
 /* DIR, or one file.  How DIR is named is the caller's business; what is in it may be another's. */
@@ -185,11 +165,12 @@ open_source(const char *name, struct restore *r)
 	if (stat(name, &st) != 0)
 		return fail(ERR_INPUT, "%s: %m", name);
 	is_folder = S_ISDIR(st.st_mode);
-	name_above(name, above);
+	(void)snprintf(above, sizeof(above), "%.*s", base == name ? 1 : (int)(base - name),
+	    base == name ? "." : name);
 	if ((folder = open(is_folder ? name : above, O_RDONLY | O_DIRECTORY | O_CLOEXEC)) < 0)
 		return fail(ERR_INPUT, "%s: %m", name);
 	err = is_folder ? open_folder(folder, name, r)
-			: open_file(folder, above, base, true, &r->fds[set_of_file(name)]);
+			: open_file(folder, above, base, true, &r->fds[set_of_file(base)]);
 	(void)close(folder);
 	return err;
 }
@@ -260,10 +241,10 @@ restore_tidy(void)
 
 	if (dir == NULL)
 		return fail(ERR_BUSY, "the data folder: %m");
-	folder_remove(RESTORE_REMOVED); /* it has no mark any more, perhaps */
+	(void)folder_remove(RESTORE_REMOVED); /* it has no mark any more, perhaps */
 	while ((entry = readdir(dir)) != NULL)
 		if (strncmp(entry->d_name, RESTORE_KEPT, sizeof(RESTORE_KEPT) - 1) == 0 &&
-		    lstat(name_in(entry->d_name, BACKUP_INCOMPLETE, path), &st) == 0)
+		    lstat(path_in(entry->d_name, BACKUP_INCOMPLETE, path), &st) == 0)
 			folder_discard(entry->d_name, RESTORE_REMOVED);
 	(void)closedir(dir);
 	if (unlink(OLD_MARK) != 0 && errno != ENOENT)
@@ -290,7 +271,7 @@ copy_sets(struct restore *r)
 			return fail(ERR_BUSY, "%s: %m", data_sets[i].base);
 		(void)snprintf(what, sizeof(what), "copying %s", data_sets[i].base);
 		progress_begin(&progress, what, "bytes", (int64_t)st.st_size);
-		err = file_copy(r->fds[i], name_in(r->kept, data_sets[i].base, path), r->owner,
+		err = file_copy(r->fds[i], path_in(r->kept, data_sets[i].base, path), r->owner,
 		    &progress, &bytes);
 		progress_end(&progress);
 	}
@@ -324,7 +305,7 @@ copy_images(struct restore *r)
 
 	if (r->from == NULL || !has_accounts(r))
 		return OK;
-	if ((err = folder_make(name_in(r->kept, BACKUP_BLOBS, copy.to))) != OK)
+	if ((err = folder_make(path_in(r->kept, BACKUP_BLOBS, copy.to))) != OK)
 		return err;
 	progress_begin(&copy.progress, "copying images", "images", 0);
 	err = blob_list(r->from, copy_image, &copy);
@@ -336,7 +317,7 @@ static enum err
 make_mark(const struct restore *r)
 {
 	char path[FILES_PATH_SIZE];
-	int fd = open(name_in(r->kept, BACKUP_INCOMPLETE, path),
+	int fd = open(path_in(r->kept, BACKUP_INCOMPLETE, path),
 	    O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
 
 	if (fd < 0)
@@ -412,12 +393,13 @@ struct stores {
 static enum err
 check_both(const struct stores *stores, const struct account_image *image)
 {
-	enum err err = data_image_check(stores->ours, image);
+	enum err err = stores->new == NULL ? ERR_NOT_FOUND : data_image_check(stores->new, image);
 
-	if (err == OK || stores->new == NULL)
-		return err;
-	err = data_image_check(stores->new, image);
-	return err == ERR_NOT_FOUND ? data_image_check(stores->ours, image) : err;
+	if (err == ERR_NOT_FOUND)
+		return data_image_check(stores->ours, image);
+	if (err == OK || data_image_check(stores->ours, image) == OK)
+		return OK;
+	return data_image_check(stores->new, image); /* whose words are told */
 }
 
 /* One that is lost must not keep all others from coming back. */
@@ -436,7 +418,7 @@ check_images(const struct restore *r, struct db *db)
 	char path[FILES_PATH_SIZE];
 	enum err err = OK;
 
-	if (access(name_in(r->kept, BACKUP_BLOBS, path), F_OK) == 0)
+	if (access(path_in(r->kept, BACKUP_BLOBS, path), F_OK) == 0)
 		err = blob_open(path, &stores.new);
 	if (err == OK)
 		err = account_images(db, check_image, &stores);
@@ -454,7 +436,7 @@ prepare_set(const struct restore *r, const struct data_set *set)
 	struct stat st;
 	struct db *db = NULL;
 	int has, knows;
-	enum err err = db_versions(name_in(r->kept, set->base, path), set->schema, &has, &knows);
+	enum err err = db_versions(path_in(r->kept, set->base, path), set->schema, &has, &knows);
 
 	if (err == OK && has == 0) /* an empty file would be made a data set without rows */
 		err = fail(ERR_INPUT, "the file is no database of %s", set->schema->name);
@@ -521,7 +503,7 @@ place(const char *key, const char *from, const char *to,
 	(void)snprintf(new, sizeof(new), "%s/%.2s", to, key);
 	if ((err = folder_make(new)) != OK)
 		return err;
-	if (call(name_in(from, key, old), name_in(to, key, new)) != 0)
+	if (call(path_in(from, key, old), path_in(to, key, new)) != 0)
 		return fail(errno == ENOENT ? ERR_NOT_FOUND : ERR_BUSY, "%s: %m", new);
 	return OK;
 }
@@ -567,14 +549,14 @@ take_images(const struct restore *r, const struct data_set *set)
 	struct db *db = NULL;
 	enum err err;
 
-	if (access(name_in(r->kept, BACKUP_BLOBS, path), F_OK) != 0)
+	if (access(path_in(r->kept, BACKUP_BLOBS, path), F_OK) != 0)
 		return OK;
 	/* To write, so that nothing of its log is left beside it. */
-	err = db_open(name_in(r->kept, set->base, file), DB_WRITE, set->schema, &db);
+	err = db_open(path_in(r->kept, set->base, file), DB_WRITE, set->schema, &db);
 	if (err == OK && (err = account_images(db, take_image, &stores)) == OK)
 		err = blobs_settle(ACCOUNT_BLOBS, NULL);
 	db_close(db);
-	folder_remove(path);
+	(void)folder_remove(path);
 	return err == OK ? path_sync(file) : err;
 }
 
@@ -623,8 +605,8 @@ take_along(const struct restore *r)
 		if (names_folder(dir, entry->d_name) || is_replaced(r, entry->d_name, &ignored) ||
 		    text_ends_with(entry->d_name, "-shm"))
 			continue;
-		if (link(name_in(DATA_DATABASES, entry->d_name, from),
-			name_in(r->kept, entry->d_name, to)) != 0)
+		if (link(path_in(DATA_DATABASES, entry->d_name, from),
+			path_in(r->kept, entry->d_name, to)) != 0)
 			err = fail(ERR_BUSY, "%s: %m", to);
 	}
 	if (dir != NULL)

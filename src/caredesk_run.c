@@ -270,21 +270,12 @@ make_secret(const char *name)
 	return err;
 }
 
-/* What nginx has kept are members' answers; they must not lie about when nothing runs.  The folder
- * is another user's, who might put links in our way: rm knows how not to follow them. */
+/* What nginx has kept are members' answers; they must not lie about when nothing runs. */
 static enum err
 empty_cache(void)
 {
-	pid_t pid = fork();
-	int status = 0;
-
-	if (pid == 0) {
-		(void)execlp("rm", "rm", "-rf", "--", "cache/coalesce", (char *)NULL);
-		_exit(EXIT_FAILURE);
-	}
-	if (pid < 0 || waitpid(pid, &status, 0) != pid || status != 0)
-		return fail(ERR_INTERNAL, "the cache cannot be emptied");
-	return OK;
+	return folder_remove("cache/coalesce") ? OK
+					       : fail(ERR_INTERNAL, "the cache cannot be emptied");
 }
 
 static enum err

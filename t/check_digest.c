@@ -48,11 +48,16 @@ START_TEST(digests_are_blake2b_of_32_bytes)
 		{ 1000, "c636324d47d89f2b2434dc2c994100663fbbaea880ff020fc5de89dd0f77a1ec" },
 	};
 	static const size_t pieces[] = { 1, 3, 64, 127, 128, 129, 1024 };
+	unsigned char bytes[DIGEST_BYTES];
+	char hex[2 * DIGEST_BYTES + 1];
 	struct digest d;
 
 	digest_begin(&d);
 	digest_add(&d, "abc", 3);
 	ck_assert_str_eq(hex_of(&d), ABC);
+	digest_of("abc", 3, bytes);
+	text_to_hex(bytes, sizeof(bytes), hex);
+	ck_assert_str_eq(hex, ABC);
 	for (size_t i = 0; i < COUNT(cases); i++)
 		for (size_t j = 0; j < COUNT(pieces); j++)
 			ck_assert_str_eq(digest_of_run(cases[i].n, pieces[j]), cases[i].hex);

@@ -18,11 +18,8 @@ void
 account_digest(const char *s, size_t n, unsigned char out[ACCOUNT_DIGEST_BYTES])
 {
 	unsigned char bytes[DIGEST_BYTES];
-	struct digest digest;
 
-	digest_begin(&digest);
-	digest_add(&digest, s, n);
-	digest_end(&digest, bytes);
+	digest_of(s, n, bytes);
 	memcpy(out, bytes, ACCOUNT_DIGEST_BYTES);
 }
 
@@ -79,12 +76,11 @@ not_found(int64_t id)
 }
 
 static void
-take_image_key(const struct db_query *q, int i, struct account *account)
+take_key(const struct db_query *q, int i, char key[BLOB_KEY_SIZE])
 {
 	size_t n;
-	const char *key = db_text(q, i, &n);
 
-	(void)snprintf(account->image_key, sizeof(account->image_key), "%s", key);
+	(void)snprintf(key, BLOB_KEY_SIZE, "%s", db_text(q, i, &n));
 }
 
 enum err
@@ -101,7 +97,7 @@ account_find(struct db *db, int64_t id, struct account *account)
 		account->version = db_int(&q, 0);
 		account->created_at_us = db_int(&q, 1);
 		account->updated_at_us = db_int(&q, 2);
-		take_image_key(&q, 3, account);
+		take_key(&q, 3, account->image_key);
 	} else if (err == OK) {
 		err = not_found(id);
 	}
@@ -159,13 +155,10 @@ account_delete(struct db *db, int64_t id)
 static enum err
 keeps_image(void *db, const char *key, bool *kept)
 {
-	struct db_query q;
-	enum err err;
+	int64_t id;
+	enum err err = account_of_image(db, key, &id);
 
-	db_query(&q, db, &sql_accounts_image_find);
-	db_bind_text(&q, key, strlen(key));
-	err = db_next(&q, kept);
-	db_done(&q);
+	*kept = id != 0;
 	return err;
 }
 
@@ -212,7 +205,7 @@ take_account(const struct db_query *q, struct account *account)
 	account->updated_at_us = db_int(q, 3);
 	for (int i = 0; i < ACCOUNT_FIELDS; i++)
 		account->texts[i].s = db_text(q, 4 + i, &account->texts[i].n);
-	take_image_key(q, 4 + ACCOUNT_FIELDS, account);
+	take_key(q, 4 + ACCOUNT_FIELDS, account->image_key);
 }
 
 enum err
@@ -304,7 +297,7 @@ take_image(const struct db_query *q, struct account_image *image)
 
 	memset(image, 0, sizeof(*image)); /* one without a digest is not what it should be */
 	image->id = db_int(q, 0);
-	(void)snprintf(image->key, sizeof(image->key), "%s", db_text(q, 1, &n));
+	take_key(q, 1, image->key);
 	text = db_text(q, 2, &n);
 	if (n == sizeof(image->digest))
 		memcpy(image->digest, text, n);

@@ -20,7 +20,6 @@ counts_head(int fd, struct counts_log *log, int64_t *begun_s, bool *is_whole)
 	char head[HEAD_MAX];
 	ssize_t n = pread(fd, head, sizeof(head), 0);
 	const char *end = n > 0 ? memchr(head, '\n', (size_t)n) : NULL;
-	struct digest digest;
 	struct hit hit;
 
 	if (n < 0)
@@ -30,9 +29,7 @@ counts_head(int fd, struct counts_log *log, int64_t *begun_s, bool *is_whole)
 		return OK;
 	n = end != NULL ? end - head : n;
 	*begun_s = hit_parse(head, (size_t)n, &hit) ? hit.at_s : 0;
-	digest_begin(&digest);
-	digest_add(&digest, head, (size_t)n);
-	digest_end(&digest, log->head);
+	digest_of(head, (size_t)n, log->head);
 	return OK;
 }
 

@@ -405,7 +405,6 @@ open_handle(struct db *db, const char *file, enum db_mode mode, const struct db_
 	return code == SQLITE_OK ? settle(db, mode, schema) : failed(db, code, file);
 }
 
-/* One process writes, as long as it holds this. */
 bool
 db_is_lost(const char *file)
 {
@@ -417,6 +416,7 @@ db_is_lost(const char *file)
 	    st.st_size > 0;
 }
 
+/* One process writes, as long as it holds this. */
 static enum err
 take_right(struct db *db, const char *file)
 {

@@ -32,3 +32,13 @@ digest_end(struct digest *d, unsigned char out[DIGEST_BYTES])
 {
 	(void)crypto_generichash_final(state_of(d), out, DIGEST_BYTES);
 }
+
+void
+digest_of(const void *bytes, size_t n, unsigned char out[DIGEST_BYTES])
+{
+	struct digest digest;
+
+	digest_begin(&digest);
+	digest_add(&digest, bytes, n);
+	digest_end(&digest, out);
+}

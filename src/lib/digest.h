@@ -15,6 +15,9 @@ struct digest {
 	_Alignas(64) unsigned char state[384];
 };
 
+/* Of N bytes at once. */
+void digest_of(const void *bytes, size_t n, unsigned char out[DIGEST_BYTES]);
+
 void digest_begin(struct digest *d);
 void digest_add(struct digest *d, const void *bytes, size_t n);
 void digest_end(struct digest *d, unsigned char out[DIGEST_BYTES]);

@@ -24,6 +24,7 @@
 #define FORM_PARTS_MAX 8
 #define FORM_HEADER_MAX 1024
 #define FORM_BOUNDARY_MAX 70
+#define FORM_FOLDER "db" /* of the nameless file, in the data folder: the user's own */
 
 struct form;
 
