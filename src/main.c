@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "lib/conf.h"
+#include "lib/confine.h"
 #include "lib/log.h"
 #include "lib/metrics.h"
 #include "lib/serve.h"
@@ -72,6 +73,7 @@ run(const struct conf_options *options, pid_t watcher)
 	if ((err = user_become(conf->user)) != OK ||
 	    (watcher != 0 && (err = end_with(watcher)) != OK))
 		goto done;
+	confine_program(program.name, conf);
 	serve_hold_signals();
 	if (program.open != NULL && (err = program.open(conf)) != OK)
 		goto close;

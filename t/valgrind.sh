@@ -84,6 +84,8 @@ pid=
 counted=$(grep -c '"event":"request"' "$dir/err")
 say "$counted requests reached the programs"
 [ "$counted" -ge 11000 ] || { say "fewer than 11,000"; exit 1; }
+# What a program confines itself by, and Debian's valgrind does not know: Landlock's first call, and seccomp.
+find "$dir/logs" -type f -exec sed -i '/WARNING: unhandled .* syscall: \(444\|317\)$/,+4d' {} +
 if find "$dir/logs" -type f -size +0 | grep -q .; then
 	cat "$dir"/logs/*
 	exit 1

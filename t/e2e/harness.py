@@ -157,6 +157,15 @@ def processes():
     return [one for one in found if one is not None]
 
 
+def working_folder(pid):
+    """The programs', which are not dumpable, only root is told; they stand where their parent does."""
+    try:
+        return os.readlink(f"/proc/{pid}/cwd")
+    except PermissionError:
+        one = process(pid)
+        return working_folder(one.parent) if one is not None and one.parent > 0 else ""
+
+
 def listening(port):
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
@@ -388,7 +397,7 @@ class Service:
         found = []
         for one in processes():
             with contextlib.suppress(OSError):
-                if os.readlink(f"/proc/{one.pid}/cwd").startswith(os.path.realpath(self.data)):
+                if working_folder(one.pid).startswith(os.path.realpath(self.data)):
                     found.append(one)
         self.known.update(one.pid for one in found)
         return found
@@ -471,7 +480,7 @@ class Service:
 
     def _is_ours(self, pid):
         with contextlib.suppress(OSError):
-            return os.readlink(f"/proc/{pid}/cwd").startswith(os.path.realpath(self.data))
+            return working_folder(pid).startswith(os.path.realpath(self.data))
         return False
 
     def close(self):

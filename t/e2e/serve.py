@@ -470,7 +470,7 @@ class PlainCgi(Case):
                 kind = "application/json" if expected == 200 else "application/problem+json"
                 self.assertIn(f"\r\nContent-Type: {kind}\r\n".encode(), head)
                 json.loads(body)
-                line = json.loads(log)
+                line = json.loads(log.splitlines()[-1])
                 self.assertEqual((line["event"], line["status"]), ("request", expected))
 
     def test_insurers_are_asked_as_ever(self):
@@ -501,7 +501,7 @@ class PlainCgi(Case):
         for name in ("coalesce", "health"):
             code, out, log = self.run_cgi(name)
             self.assertEqual((code, out), (1, b""))
-            line = json.loads(log)
+            line = json.loads(log.splitlines()[-1])
             self.assertEqual((line["program"], line["level"], line["event"]),
                              (name, "error", "start_failed"))
             self.assertIn("REQUEST_METHOD", line["detail"])

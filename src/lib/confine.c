@@ -1,0 +1,514 @@
+#include "lib/confine.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/landlock.h>
+#include <sched.h>
+#include <seccomp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "lib/log.h"
+
+#define PATHS_MAX 8
+#define WORDS_MAX 800
+
+/* --- What each program needs. */
+
+enum reach {
+	REACH_NOTHING,
+	REACH_LIST, /* the names in a folder, and in those below it */
+	REACH_READ,
+	REACH_WRITE /* read, write, make, rename, remove */
+};
+
+enum sockets { SOCKETS_NONE, SOCKETS_UNIX, SOCKETS_INET };
+
+static const char *const socket_words[] = { "none", "of this machine", "all" };
+
+struct place {
+	const char *path; /* from the data folder, or absolute */
+	enum reach reach;
+};
+
+struct needs {
+	const char *program;
+	enum sockets sockets;
+	struct place places[PATHS_MAX];
+};
+
+/* Who has libcurl reads the settings of OpenSSL, and who asks for names what says whom to ask.
+ * Folders, since a file of theirs may be replaced by another.  accounts has the data folder synced,
+ * which is to open it.  SQLite has its log's index written by readers, too. */
+static const struct needs needs[] = {
+	{ "accounts", SOCKETS_NONE,
+	    { { ".", REACH_LIST }, { "db", REACH_WRITE }, { "blobs", REACH_WRITE },
+		{ "run/links", REACH_READ } } },
+	{ "audios", SOCKETS_NONE, { { "db", REACH_WRITE } } },
+	{ "coalesce", SOCKETS_INET,
+	    { { "/etc", REACH_READ }, { "/run/systemd/resolve", REACH_READ } } },
+	{ "events", SOCKETS_NONE, { { "db", REACH_WRITE } } },
+	{ "health", SOCKETS_UNIX, { { "/etc/ssl", REACH_READ } } },
+	{ "report", SOCKETS_NONE, { { "db", REACH_WRITE } } },
+	{ "stats", SOCKETS_INET,
+	    { { "db", REACH_WRITE }, { "log", REACH_READ }, { "/etc", REACH_READ } } },
+};
+
+#define ROWS (sizeof(needs) / sizeof(needs[0]))
+
+static const struct needs least = { "", SOCKETS_NONE, { { NULL, REACH_NOTHING } } };
+
+/* The libraries that libraries load when they need them, and what the metrics are read from. */
+static const struct place everywhere[] = {
+	{ "/usr", REACH_READ },
+	{ "/lib", REACH_READ },
+	{ "/lib64", REACH_READ },
+	{ "/etc/ld.so.cache", REACH_READ },
+	{ "/dev/urandom", REACH_READ },
+	{ "/sys/devices/system/cpu", REACH_READ },
+	{ "/proc/self", REACH_READ },
+};
+
+#define EVERYWHERE (sizeof(everywhere) / sizeof(everywhere[0]))
+
+static const struct needs *
+needs_find(const char *program)
+{
+	for (size_t i = 0; i < ROWS; i++)
+		if (strcmp(needs[i].program, program) == 0)
+			return &needs[i];
+	return &least;
+}
+
+/* --- The line in the log. */
+
+struct report {
+	enum log_level level;
+	size_t used;
+	char words[WORDS_MAX];
+};
+
+static void report_add(struct report *report, const char *fmt, ...) PRINTF(2, 3);
+
+static void
+report_add(struct report *report, const char *fmt, ...)
+{
+	size_t room = sizeof(report->words) - report->used;
+	va_list args;
+	int n;
+
+	va_start(args, fmt);
+	n = vsnprintf(report->words + report->used, room, fmt, args);
+	va_end(args);
+	if (n > 0)
+		report->used += (size_t)n < room ? (size_t)n : room - 1;
+}
+
+/* What is not in force, and why, if errno ERROR says so. */
+static void
+report_lack(struct report *report, const char *what, int error)
+{
+	errno = error;
+	report_add(report, "%s%s is not in force: %m", report->used > 0 ? "; " : "", what);
+	report->level = LOG_WARNING;
+}
+
+/* --- Landlock, of which the C library's headers may know less than the kernel. */
+
+#ifndef LANDLOCK_ACCESS_FS_REFER
+#define LANDLOCK_ACCESS_FS_REFER (1ULL << 13)
+#endif
+#ifndef LANDLOCK_ACCESS_FS_TRUNCATE
+#define LANDLOCK_ACCESS_FS_TRUNCATE (1ULL << 14)
+#endif
+#ifndef LANDLOCK_ACCESS_FS_IOCTL_DEV
+#define LANDLOCK_ACCESS_FS_IOCTL_DEV (1ULL << 15)
+#endif
+#define NET_BIND_TCP (1ULL << 0)
+#define NET_CONNECT_TCP (1ULL << 1)
+#define SCOPE_ABSTRACT_SOCKETS (1ULL << 0)
+#define SCOPE_SIGNALS (1ULL << 1)
+
+/* struct landlock_ruleset_attr as of ABI 6; an older kernel takes it if what it lacks is 0. */
+struct ruleset {
+	uint64_t files, net, scopes;
+};
+
+/* What the rules rule over: all that each ABI knows, the newest first. */
+static const struct {
+	long abi;
+	struct ruleset over;
+} abis[] = {
+	{ 6, { .scopes = SCOPE_ABSTRACT_SOCKETS | SCOPE_SIGNALS } },
+	{ 5, { .files = LANDLOCK_ACCESS_FS_IOCTL_DEV } },
+	{ 4, { .net = NET_BIND_TCP | NET_CONNECT_TCP } },
+	{ 3, { .files = LANDLOCK_ACCESS_FS_TRUNCATE } },
+	{ 2, { .files = LANDLOCK_ACCESS_FS_REFER } },
+	{ 1, { .files = (LANDLOCK_ACCESS_FS_MAKE_SYM << 1) - 1 } },
+};
+
+#define OF_FILES \
+	(LANDLOCK_ACCESS_FS_EXECUTE | LANDLOCK_ACCESS_FS_READ_FILE | \
+	    LANDLOCK_ACCESS_FS_WRITE_FILE | LANDLOCK_ACCESS_FS_TRUNCATE)
+
+static const uint64_t reach_files[] = {
+	[REACH_LIST] = LANDLOCK_ACCESS_FS_READ_DIR,
+	[REACH_READ] = LANDLOCK_ACCESS_FS_READ_DIR | LANDLOCK_ACCESS_FS_READ_FILE,
+	[REACH_WRITE] = LANDLOCK_ACCESS_FS_READ_DIR | LANDLOCK_ACCESS_FS_READ_FILE |
+	    LANDLOCK_ACCESS_FS_WRITE_FILE | LANDLOCK_ACCESS_FS_TRUNCATE |
+	    LANDLOCK_ACCESS_FS_MAKE_REG | LANDLOCK_ACCESS_FS_MAKE_DIR |
+	    LANDLOCK_ACCESS_FS_REMOVE_FILE | LANDLOCK_ACCESS_FS_REMOVE_DIR |
+	    LANDLOCK_ACCESS_FS_REFER,
+};
+
+/* Nobody listens anew, and only who may ask anybody connects. */
+static struct ruleset
+ruleset_of(long abi, enum sockets sockets)
+{
+	struct ruleset all = { 0 };
+
+	for (size_t i = 0; i < sizeof(abis) / sizeof(abis[0]); i++)
+		if (abis[i].abi <= abi) {
+			all.files |= abis[i].over.files;
+			all.net |= abis[i].over.net;
+			all.scopes |= abis[i].over.scopes;
+		}
+	if (sockets == SOCKETS_INET)
+		all.net &= ~NET_CONNECT_TCP;
+	return all;
+}
+
+/* What is not there is not allowed.  /proc/self stays open: its rule is about an inode, which the
+ * kernel would else forget and make anew. */
+static int
+allow_place(int rules, const struct ruleset *over, const struct place *place)
+{
+	struct landlock_path_beneath_attr rule = {
+		.allowed_access = reach_files[place->reach] & over->files,
+		.parent_fd = open(place->path, O_PATH | O_CLOEXEC),
+	};
+	struct stat st;
+	int error = 0;
+
+	if (rule.parent_fd < 0)
+		return errno == ENOENT || errno == EACCES ? 0 : errno;
+	if (fstat(rule.parent_fd, &st) == 0 && !S_ISDIR(st.st_mode))
+		rule.allowed_access &= OF_FILES;
+	if (syscall(SYS_landlock_add_rule, rules, LANDLOCK_RULE_PATH_BENEATH, &rule, 0) != 0)
+		error = errno;
+	if (strcmp(place->path, "/proc/self") != 0)
+		(void)close(rule.parent_fd);
+	return error;
+}
+
+/* Insurers have authorities of their own. */
+static int
+allow_authorities(int rules, const struct ruleset *over, const struct conf *conf)
+{
+	int error = 0;
+
+	for (size_t i = 0; i < conf->coalesce.upstreams.count && error == 0; i++) {
+		const struct place place = { conf->coalesce.upstreams.items[i].ca_file,
+			REACH_READ };
+
+		if (place.path != NULL)
+			error = allow_place(rules, over, &place);
+	}
+	return error;
+}
+
+static int
+allow_places(
+    int rules, const struct ruleset *over, const struct needs *own, const struct conf *conf)
+{
+	int error = own->sockets == SOCKETS_INET ? allow_authorities(rules, over, conf) : 0;
+
+	for (size_t i = 0; i < EVERYWHERE && error == 0; i++)
+		error = allow_place(rules, over, &everywhere[i]);
+	for (size_t i = 0; i < PATHS_MAX && own->places[i].path != NULL && error == 0; i++)
+		error = allow_place(rules, over, &own->places[i]);
+	return error;
+}
+
+static void
+report_places(struct report *report, const struct needs *own)
+{
+	static const char *const words[] = {
+		[REACH_LIST] = "lists", [REACH_READ] = "reads", [REACH_WRITE] = "writes"
+	};
+
+	for (size_t i = 0; i < PATHS_MAX && own->places[i].path != NULL; i++)
+		report_add(report, "%s%s %s", i == 0 ? ": " : ", ", words[own->places[i].reach],
+		    own->places[i].path);
+}
+
+static void
+confine_files(struct report *report, const struct needs *own, const struct conf *conf)
+{
+	long abi = syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
+	struct ruleset over = ruleset_of(abi, own->sockets);
+	int rules, error;
+
+	if (abi < 1) {
+		report_lack(report, "Landlock", errno);
+		return;
+	}
+	rules = (int)syscall(SYS_landlock_create_ruleset, &over, sizeof(over), 0);
+	error = rules < 0 ? errno : allow_places(rules, &over, own, conf);
+	if (error == 0 && syscall(SYS_landlock_restrict_self, rules, 0) != 0)
+		error = errno;
+	if (rules >= 0)
+		(void)close(rules);
+	if (error != 0) {
+		report_lack(report, "Landlock", error);
+		return;
+	}
+	report_add(report, "; Landlock, ABI %ld", abi);
+	report_places(report, own);
+}
+
+/* --- seccomp. */
+
+/* What is refused for what it is, and not for being unknown, so that who meets it understands.  All
+ * that is in neither list is answered ENOSYS. */
+static const char *const refused[] = { "execve", "execveat", "fork", "vfork", "ptrace",
+	"process_vm_readv", "process_vm_writev", "pidfd_getfd", "kcmp", "kill", "mount", "umount2",
+	"pivot_root", "chroot", "unshare", "setns", "bpf", "keyctl", "add_key", "request_key",
+	"userfaultfd", "perf_event_open", "personality", "setuid", "setgid", "mknod", "mknodat",
+	"listen" };
+
+static const char *const allowed[] = {
+	/* memory */
+	"brk", "munmap", "mremap", "madvise", "mincore", "msync", "mlock", "munlock", "membarrier",
+	"memfd_create",
+	/* what is open */
+	"read", "write", "readv", "writev", "pread64", "pwrite64", "preadv", "pwritev", "preadv2",
+	"pwritev2", "lseek", "_llseek", "close", "close_range", "dup", "dup2", "dup3", "fcntl",
+	"fcntl64", "flock", "fstat", "fstat64", "fstatfs", "fstatfs64", "fsync", "fdatasync",
+	"sync_file_range", "ftruncate", "ftruncate64", "fallocate", "fadvise64", "getdents",
+	"getdents64", "fchmod", "fchown", "sendfile", "copy_file_range",
+	/* files by name */
+	"open", "openat", "openat2", "stat", "stat64", "lstat", "lstat64", "newfstatat",
+	"fstatat64", "statx", "statfs", "statfs64", "access", "faccessat", "faccessat2", "readlink",
+	"readlinkat", "getcwd", "mkdir", "mkdirat", "rmdir", "rename", "renameat", "renameat2",
+	"link", "linkat", "unlink", "unlinkat", "truncate", "truncate64", "chmod", "fchmodat",
+	"umask", "utimensat",
+	/* waiting */
+	"poll", "ppoll", "ppoll_time64", "select", "pselect6", "pselect6_time64", "epoll_create",
+	"epoll_create1", "epoll_ctl", "epoll_wait", "epoll_pwait", "epoll_pwait2", "eventfd",
+	"eventfd2", "pipe", "pipe2", "signalfd", "signalfd4", "inotify_init", "inotify_init1",
+	"inotify_add_watch", "inotify_rm_watch", "timerfd_create", "timerfd_settime",
+	"timerfd_gettime", "futex", "futex_time64", "futex_waitv", "wait4", "waitid",
+	/* connections that are there */
+	"accept", "accept4", "getsockname", "getpeername", "getsockopt", "setsockopt", "recvfrom",
+	"recvmsg", "recvmmsg", "sendto", "sendmsg", "sendmmsg", "shutdown", "socketpair",
+	/* time */
+	"clock_gettime", "clock_gettime64", "clock_getres", "clock_getres_time64",
+	"clock_nanosleep", "clock_nanosleep_time64", "nanosleep", "gettimeofday", "time", "times",
+	/* threads and signals */
+	"exit", "exit_group", "gettid", "getpid", "getppid", "set_tid_address", "set_robust_list",
+	"get_robust_list", "rseq", "arch_prctl", "sched_yield", "sched_getaffinity",
+	"sched_getparam", "sched_getscheduler", "sched_get_priority_min", "sched_get_priority_max",
+	"setpriority", "getpriority", "getcpu", "rt_sigaction", "rt_sigprocmask", "rt_sigreturn",
+	"rt_sigsuspend", "rt_sigtimedwait", "rt_sigtimedwait_time64", "rt_sigpending",
+	"sigaltstack", "restart_syscall",
+	/* who and where we are */
+	"getuid", "geteuid", "getgid", "getegid", "getresuid", "getresgid", "getgroups", "getpgid",
+	"getpgrp", "getsid", "uname", "sysinfo", "getrandom", "getrusage", "getrlimit", "ugetrlimit"
+};
+
+/* Allowed if this is so of an argument.  What several rows say of one call, is allowed by each. */
+struct call_rule {
+	const char *call;
+	struct scmp_arg_cmp when;
+};
+
+#define WHEN(number, ...) \
+	{ \
+		.arg = (number), __VA_ARGS__ \
+	}
+#define IS(value) .op = SCMP_CMP_EQ, .datum_a = (value)
+#define HAS(bits) .op = SCMP_CMP_MASKED_EQ, .datum_a = (bits), .datum_b = (bits)
+#define HAS_NOT(bits) .op = SCMP_CMP_MASKED_EQ, .datum_a = (bits), .datum_b = 0
+
+/* Threads, but no processes; clone3 has its flags where a filter cannot see them, and ENOSYS sends
+ * the C library back to clone.  Memory that is written is not executed.  Terminals are asked what
+ * they are, and never given input.  Limits are our own. */
+static const struct call_rule conditional[] = {
+	{ "clone", WHEN(0, HAS(CLONE_THREAD)) },
+	{ "mmap", WHEN(2, HAS_NOT(PROT_EXEC)) },
+	{ "mmap", WHEN(2, HAS_NOT(PROT_WRITE)) },
+	{ "mmap2", WHEN(2, HAS_NOT(PROT_EXEC)) },
+	{ "mmap2", WHEN(2, HAS_NOT(PROT_WRITE)) },
+	{ "mprotect", WHEN(2, HAS_NOT(PROT_EXEC)) },
+	{ "ioctl", WHEN(1, IS(FIONBIO)) },
+	{ "ioctl", WHEN(1, IS(FIONREAD)) },
+	{ "ioctl", WHEN(1, IS(FIOCLEX)) },
+	{ "ioctl", WHEN(1, IS(TCGETS)) },
+	{ "prlimit64", WHEN(0, IS(0)) },
+	{ "prctl", WHEN(0, IS(PR_SET_NAME)) },
+	{ "prctl", WHEN(0, IS(PR_GET_NAME)) },
+	{ "prctl", WHEN(0, IS(PR_GET_DUMPABLE)) },
+	{ "prctl", WHEN(0, IS(PR_GET_NO_NEW_PRIVS)) },
+	{ "prctl", WHEN(0, IS(PR_SET_VMA)) },
+};
+
+static const struct call_rule of_this_machine[] = {
+	{ "socket", WHEN(0, IS(AF_UNIX)) },
+};
+
+/* Who has a name looked up asks the kernel for the machine's addresses, too. */
+static const struct call_rule of_all_machines[] = {
+	{ "socket", WHEN(0, IS(AF_UNIX)) },
+	{ "socket", WHEN(0, IS(AF_INET)) },
+	{ "socket", WHEN(0, IS(AF_INET6)) },
+	{ "socket", WHEN(0, IS(AF_NETLINK)) },
+};
+
+/* Where the machine has no such call, there is nothing to say about it. */
+static int
+add_calls(scmp_filter_ctx filter, uint32_t action, const char *const *calls, size_t n)
+{
+	int error = 0;
+
+	for (size_t i = 0; i < n && error == 0; i++) {
+		int call = seccomp_syscall_resolve_name(calls[i]);
+
+		if (call != __NR_SCMP_ERROR)
+			error = seccomp_rule_add(filter, action, call, 0);
+	}
+	return error;
+}
+
+static int
+add_rules(scmp_filter_ctx filter, const struct call_rule *rules, size_t n)
+{
+	int error = 0;
+
+	for (size_t i = 0; i < n && error == 0; i++) {
+		int call = seccomp_syscall_resolve_name(rules[i].call);
+
+		if (call != __NR_SCMP_ERROR)
+			error =
+			    seccomp_rule_add_array(filter, SCMP_ACT_ALLOW, call, 1, &rules[i].when);
+	}
+	return error;
+}
+
+#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
+
+static int
+add_sockets(scmp_filter_ctx filter, enum sockets sockets)
+{
+	static const char *const none[] = { "socket", "connect", "bind" };
+	static const char *const asking[] = { "connect" };
+	static const char *const looking_up[] = { "connect", "bind" };
+	int error;
+
+	switch (sockets) {
+	case SOCKETS_UNIX:
+		error = add_calls(filter, SCMP_ACT_ALLOW, asking, COUNT(asking));
+		return error != 0 ? error
+				  : add_rules(filter, of_this_machine, COUNT(of_this_machine));
+	case SOCKETS_INET:
+		error = add_calls(filter, SCMP_ACT_ALLOW, looking_up, COUNT(looking_up));
+		return error != 0 ? error
+				  : add_rules(filter, of_all_machines, COUNT(of_all_machines));
+	case SOCKETS_NONE:
+		break;
+	}
+	return add_calls(filter, SCMP_ACT_ERRNO(EPERM), none, COUNT(none));
+}
+
+/* A signal to one of our own threads, as abort() sends it. */
+static int
+add_own_signals(scmp_filter_ctx filter)
+{
+	const struct call_rule own[] = {
+		{ "tgkill", WHEN(0, IS((scmp_datum_t)getpid())) },
+	};
+
+	return add_rules(filter, own, COUNT(own));
+}
+
+/* A negative errno. */
+static int
+load_filter(enum sockets sockets)
+{
+	scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ERRNO(ENOSYS));
+	int error = filter == NULL ? -ENOMEM : 0;
+
+	if (error == 0)
+		error = seccomp_attr_set(filter, SCMP_FLTATR_CTL_TSYNC, 1);
+	/* A tree, in which a call is found by some comparisons. */
+	if (error == 0)
+		error = seccomp_attr_set(filter, SCMP_FLTATR_CTL_OPTIMIZE, 2);
+	if (error == 0)
+		error = add_calls(filter, SCMP_ACT_ERRNO(EPERM), refused, COUNT(refused));
+	if (error == 0)
+		error = add_calls(filter, SCMP_ACT_ALLOW, allowed, COUNT(allowed));
+	if (error == 0)
+		error = add_rules(filter, conditional, COUNT(conditional));
+	if (error == 0)
+		error = add_sockets(filter, sockets);
+	if (error == 0)
+		error = add_own_signals(filter);
+	if (error == 0)
+		error = seccomp_load(filter);
+	seccomp_release(filter);
+	return error;
+}
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define SANITIZED 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define SANITIZED 1
+#endif
+#endif
+#ifndef SANITIZED
+#define SANITIZED 0
+#endif
+
+/* The sanitizers look for leaks by a process that reads ours by ptrace. */
+static void
+confine_calls(struct report *report, enum sockets sockets)
+{
+	int error;
+
+	if (SANITIZED)
+		report_add(report, "; no seccomp under a sanitizer");
+	else if ((error = load_filter(sockets)) != 0)
+		report_lack(report, "seccomp", -error);
+	else
+		report_add(report, "; seccomp; new sockets: %s", socket_words[sockets]);
+}
+
+/* --- All of it. */
+
+void
+confine_program(const char *program, const struct conf *conf)
+{
+	const struct needs *own = needs_find(program);
+	struct report report = { .level = LOG_INFO };
+
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0)
+		report_add(&report, "no new privileges");
+	else
+		report_lack(&report, "no_new_privs", errno);
+	if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) == 0)
+		report_add(&report, "; not dumpable");
+	else
+		report_lack(&report, "not to be dumpable", errno);
+	confine_files(&report, own, conf);
+	confine_calls(&report, own->sockets);
+	log_event(report.level, "confined", "%s", report.words);
+}

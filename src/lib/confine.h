@@ -1,0 +1,27 @@
+/*
+ * confine: what a program may still do once it has begun, whatever a flaw in it would make it do.
+ *
+ * No privilege can be gained (no_new_privs), memory cannot be read by others nor become a core
+ * file (not dumpable), files are those of a table (Landlock), and so are system calls (seccomp):
+ * no other program is started, nobody's memory is read, no memory is both written and executed, and
+ * sockets are made only where that is the program's work.  What a file descriptor was opened for
+ * before stays.  Nothing of it can be taken back.
+ *
+ * Each is done where the kernel has it; what it has not is a warning in the log, and no reason not
+ * to serve.  A call that is not in the table does not kill: it fails with ENOSYS, as in a kernel
+ * that is older, and the C library goes on with what it did before there was that call.
+ *
+ * Landlock holds for the thread that asks and those that it makes: before there are others.
+ *
+ * By libseccomp, and Landlock's system calls.  Sources: landlock(7), seccomp(2).
+ */
+#ifndef CAREDESK_CONFINE_H
+#define CAREDESK_CONFINE_H
+
+#include "lib/conf.h"
+
+/* In the data folder, with CONF as it serves by; a PROGRAM without a row in the table may least of
+ * all.  What is in force goes to the log, in one line. */
+void confine_program(const char *program, const struct conf *conf);
+
+#endif
