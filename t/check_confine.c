@@ -308,7 +308,7 @@ START_TEST(what_no_program_needs_is_refused_and_kills_nobody)
 		{ act_fork, ENOSYS },
 		{ act_ptrace, EPERM },
 		{ act_read_of_others, EPERM },
-		{ act_kill, EPERM },
+		{ act_kill, ENOSYS },
 		{ act_write_and_execute, ENOSYS },
 		{ act_execute_what_was_written, ENOSYS },
 		{ act_be_dumpable, ENOSYS },
@@ -322,6 +322,20 @@ START_TEST(what_no_program_needs_is_refused_and_kills_nobody)
 		for (size_t i = 0; i < COUNT(rows); i++)
 			ck_assert_msg(confined(programs[p], rows[i].act, NULL) == rows[i].error,
 			    "%s, row %zu", programs[p], i);
+}
+END_TEST
+
+static int
+act_end_itself(const void *ctx)
+{
+	(void)ctx;
+	(void)signal(SIGTERM, SIG_IGN);
+	return kill(getpid(), SIGTERM) == 0 ? 0 : errno;
+}
+
+START_TEST(a_program_may_end_itself)
+{
+	ck_assert_int_eq(confined("events", act_end_itself, NULL), 0);
 }
 END_TEST
 
@@ -461,6 +475,6 @@ CHECK_MAIN(confine,
     { a_program_opens_its_own_files_and_no_others,
 	files_are_named_renamed_and_removed_where_a_program_writes,
 	sockets_are_made_only_by_who_asks_others, what_no_program_needs_is_refused_and_kills_nobody,
-	threads_begin_and_are_confined_too, a_thread_that_ran_before_makes_no_sockets_either,
-	who_asks_insurers_finds_them_by_name, no_core_is_dumped_and_no_privilege_gained,
-	the_log_says_in_one_line_what_is_in_force })
+	a_program_may_end_itself, threads_begin_and_are_confined_too,
+	a_thread_that_ran_before_makes_no_sockets_either, who_asks_insurers_finds_them_by_name,
+	no_core_is_dumped_and_no_privilege_gained, the_log_says_in_one_line_what_is_in_force })

@@ -280,7 +280,7 @@ confine_files(struct report *report, const struct needs *own, const struct conf 
 /* What is refused for what it is, and not for being unknown, so that who meets it understands.  All
  * that is in neither list is answered ENOSYS. */
 static const char *const refused[] = { "execve", "execveat", "fork", "vfork", "ptrace",
-	"process_vm_readv", "process_vm_writev", "pidfd_getfd", "kcmp", "kill", "mount", "umount2",
+	"process_vm_readv", "process_vm_writev", "pidfd_getfd", "kcmp", "mount", "umount2",
 	"pivot_root", "chroot", "unshare", "setns", "bpf", "keyctl", "add_key", "request_key",
 	"userfaultfd", "perf_event_open", "personality", "setuid", "setgid", "mknod", "mknodat",
 	"listen" };
@@ -428,11 +428,12 @@ add_sockets(scmp_filter_ctx filter, enum sockets sockets)
 	return add_calls(filter, SCMP_ACT_ERRNO(EPERM), none, COUNT(none));
 }
 
-/* A signal to one of our own threads, as abort() sends it. */
+/* Signals are our own: abort() sends one, and so does who makes way for another process. */
 static int
 add_own_signals(scmp_filter_ctx filter)
 {
 	const struct call_rule own[] = {
+		{ "kill", WHEN(0, IS((scmp_datum_t)getpid())) },
 		{ "tgkill", WHEN(0, IS((scmp_datum_t)getpid())) },
 	};
 
