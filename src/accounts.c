@@ -527,4 +527,5 @@ static const struct route routes[] = {
 	{ 0 },
 };
 
-const struct program program = { "accounts", routes, accounts_open, accounts_close, images_stop };
+const struct program program = { "accounts", routes, accounts_open, accounts_close, images_stop,
+	images_prepare };

@@ -40,6 +40,9 @@ enum err accounts_find(
 
 enum err account_upload(struct request *req, struct response *res) MUST_CHECK;
 
+/* The processes that read pictures, before all else. */
+enum err images_prepare(void) MUST_CHECK;
+
 /* The threads of images.  They begin with a sweep of what a crash has left. */
 enum err images_open(void) MUST_CHECK;
 void images_close(void);
@@ -47,8 +50,8 @@ void images_close(void);
 /* Nobody is to wait any more: what has not begun is ERR_BUSY. */
 void images_stop(void);
 
-/* image_clean() in one of the threads, in which pictures that COST little (image_work()) never wait
- * for others.  ERR_BUSY if too many wait, or after IMAGES_WAIT_US. */
+/* decoder_clean() in one of the threads, in which pictures that COST little (image_work()) never
+ * wait for others.  ERR_BUSY if too many wait, or after IMAGES_WAIT_US. */
 enum err images_clean(const unsigned char *bytes, size_t n, enum image_kind kind, uint64_t cost,
     struct image *clean) MUST_CHECK;
 

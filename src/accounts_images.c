@@ -5,7 +5,8 @@
  * Pictures have threads of their own, of low priority: a large one takes seconds and much memory,
  * and nobody else is to wait for that.  Whoever has sent one waits, and not in a seat of the pool.
  * One thread takes all kinds, the other one none but quick ones: so at most one picture at a time
- * takes much memory, and a quick one never waits for it.
+ * takes much memory, and a quick one never waits for it.  Each has a decoder, where pictures are
+ * read by processes that reach nothing else.
  */
 #include "accounts.h"
 
@@ -15,6 +16,7 @@
 #include <unistd.h>
 
 #include "lib/clock.h"
+#include "lib/decoder.h"
 #include "lib/log.h"
 #include "lib/pool.h"
 
@@ -54,6 +56,7 @@ static struct {
 	bool stopped; /* nothing new begins */
 	bool closing;
 	int64_t sweep_at_us; /* monotonic; 0 for never */
+	struct decoder *decoders[LANES];
 	pthread_t threads[LANES];
 	size_t thread_count;
 } images = { .lock = PTHREAD_MUTEX_INITIALIZER };
@@ -183,6 +186,7 @@ finish(struct work *work)
 static void *
 look_at_images(void *lane)
 {
+	struct decoder *decoder = images.decoders[(const uint64_t *)lane - lanes];
 	struct work *work;
 	bool ends;
 
@@ -193,11 +197,21 @@ look_at_images(void *lane)
 			sweep_now();
 			continue;
 		}
-		work->err = image_clean(work->bytes, work->n, work->kind, work->clean);
+		work->err = decoder_clean(decoder, work->bytes, work->n, work->kind, work->clean);
 		err_save(&work->said);
 		finish(work);
 	}
 	return NULL;
+}
+
+enum err
+images_prepare(void)
+{
+	enum err err = OK;
+
+	for (size_t i = 0; i < LANES && err == OK; i++)
+		err = decoder_open(&images.decoders[i]);
+	return err;
 }
 
 enum err
@@ -242,6 +256,10 @@ images_close(void)
 	for (size_t i = 0; i < images.thread_count; i++)
 		(void)pthread_join(images.threads[i], NULL);
 	images.thread_count = 0;
+	for (size_t i = 0; i < LANES; i++) {
+		decoder_close(images.decoders[i]);
+		images.decoders[i] = NULL;
+	}
 }
 
 /* --- Who has sent one. */

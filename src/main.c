@@ -73,6 +73,8 @@ run(const struct conf_options *options, pid_t watcher)
 	if ((err = user_become(conf->user)) != OK ||
 	    (watcher != 0 && (err = end_with(watcher)) != OK))
 		goto done;
+	if (program.prepare != NULL && (err = program.prepare()) != OK)
+		goto close;
 	confine_program(program.name, conf);
 	serve_hold_signals();
 	if (program.open != NULL && (err = program.open(conf)) != OK)

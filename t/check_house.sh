@@ -25,7 +25,7 @@ declare -A step=([account]=5 [email]=1 [err]=0 [text]=0 [embedded]=0 [latency]=0
     [metrics]=2 [digest]=0 [conf]=3 [db]=3 [db_sqlite]=4 [jsonr]=3 [jsonw]=3 [request]=3 [response]=3
     [image]=2 [link]=1 [trust]=1
     [commit]=4 [etag]=4 [health]=4 [hit]=2 [tally]=3 [page]=4 [problem]=4 [scrape]=4 [upload]=4 [upstream]=4
-    [blob]=3 [form]=4 [confine]=4
+    [blob]=3 [form]=4 [confine]=4 [decoder]=5
     [answer]=5 [audio]=5 [counts]=5 [ledger]=5 [tariff]=6 [person]=6 [bulk]=7 [load]=4 [route]=5 [serve]=6)
 for file in src/lib/*.[ch]; do
 	own=$(basename "${file%.*}")

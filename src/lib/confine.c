@@ -250,29 +250,25 @@ report_places(struct report *report, const struct needs *own)
 		    own->places[i].path);
 }
 
-static void
-confine_files(struct report *report, const struct needs *own, const struct conf *conf)
+/* Nothing by name is left without OWN.  An errno; *ABI is what the kernel has. */
+static int
+confine_files(const struct needs *own, const struct conf *conf, long *abi)
 {
-	long abi = syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
-	struct ruleset over = ruleset_of(abi, own->sockets);
+	struct ruleset over;
 	int rules, error;
 
-	if (abi < 1) {
-		report_lack(report, "Landlock", errno);
-		return;
-	}
+	*abi = syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
+	if (*abi < 1)
+		return errno;
+	over = ruleset_of(*abi, own == NULL ? SOCKETS_NONE : own->sockets);
 	rules = (int)syscall(SYS_landlock_create_ruleset, &over, sizeof(over), 0);
-	error = rules < 0 ? errno : allow_places(rules, &over, own, conf);
+	if (rules < 0)
+		return errno;
+	error = own == NULL ? 0 : allow_places(rules, &over, own, conf);
 	if (error == 0 && syscall(SYS_landlock_restrict_self, rules, 0) != 0)
 		error = errno;
-	if (rules >= 0)
-		(void)close(rules);
-	if (error != 0) {
-		report_lack(report, "Landlock", error);
-		return;
-	}
-	report_add(report, "; Landlock, ABI %ld", abi);
-	report_places(report, own);
+	(void)close(rules);
+	return error;
 }
 
 /* --- seccomp. */
@@ -440,9 +436,66 @@ add_own_signals(scmp_filter_ctx filter)
 	return add_rules(filter, own, COUNT(own));
 }
 
-/* A negative errno. */
+/* That of a program, with sockets; of a keeper; of what it forks.  Each a negative errno. */
+
 static int
-load_filter(enum sockets sockets)
+add_program(scmp_filter_ctx filter, enum sockets sockets)
+{
+	int error = add_calls(filter, SCMP_ACT_ERRNO(EPERM), refused, COUNT(refused));
+
+	if (error == 0)
+		error = add_calls(filter, SCMP_ACT_ALLOW, allowed, COUNT(allowed));
+	if (error == 0)
+		error = add_rules(filter, conditional, COUNT(conditional));
+	if (error == 0)
+		error = add_own_signals(filter);
+	return error == 0 ? add_sockets(filter, sockets) : error;
+}
+
+static const char *const working[] = { "brk", "munmap", "mremap", "madvise", "write", "close",
+	"exit", "exit_group", "getpid", "gettid", "futex", "clock_gettime", "clock_gettime64",
+	"rt_sigreturn", "restart_syscall" };
+
+static const struct call_rule working_memory[] = {
+	{ "mmap", WHEN(2, HAS_NOT(PROT_EXEC)) },
+	{ "mmap2", WHEN(2, HAS_NOT(PROT_EXEC)) },
+	{ "mprotect", WHEN(2, HAS_NOT(PROT_EXEC)) },
+};
+
+static int
+add_work(scmp_filter_ctx filter)
+{
+	int error = add_calls(filter, SCMP_ACT_ALLOW, working, COUNT(working));
+
+	return error == 0 ? add_rules(filter, working_memory, COUNT(working_memory)) : error;
+}
+
+static int
+add_worker(scmp_filter_ctx filter, enum sockets sockets)
+{
+	int error = add_work(filter);
+
+	(void)sockets;
+	return error == 0 ? add_own_signals(filter) : error;
+}
+
+/* What is forked may do no more than its keeper, so this has what making a worker takes. */
+static const char *const keeping[] = { "read", "recvmsg", "sendto", "sendmsg", "pipe2", "fork",
+	"clone", "tgkill", "set_robust_list", "rseq", "wait4", "dup2", "dup3", "alarm", "setitimer",
+	"prlimit64", "setrlimit", "prctl", "seccomp", "rt_sigprocmask", "rt_sigaction",
+	"getrandom" };
+
+static int
+add_keeper(scmp_filter_ctx filter, enum sockets sockets)
+{
+	int error = add_work(filter);
+
+	(void)sockets;
+	return error == 0 ? add_calls(filter, SCMP_ACT_ALLOW, keeping, COUNT(keeping)) : error;
+}
+
+static int
+load_filter(int (*add)(scmp_filter_ctx filter, enum sockets sockets), enum sockets sockets)
 {
 	scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ERRNO(ENOSYS));
 	int error = filter == NULL ? -ENOMEM : 0;
@@ -453,15 +506,7 @@ load_filter(enum sockets sockets)
 	if (error == 0)
 		error = seccomp_attr_set(filter, SCMP_FLTATR_CTL_OPTIMIZE, 2);
 	if (error == 0)
-		error = add_calls(filter, SCMP_ACT_ERRNO(EPERM), refused, COUNT(refused));
-	if (error == 0)
-		error = add_calls(filter, SCMP_ACT_ALLOW, allowed, COUNT(allowed));
-	if (error == 0)
-		error = add_rules(filter, conditional, COUNT(conditional));
-	if (error == 0)
-		error = add_sockets(filter, sockets);
-	if (error == 0)
-		error = add_own_signals(filter);
+		error = add(filter, sockets);
 	if (error == 0)
 		error = seccomp_load(filter);
 	seccomp_release(filter);
@@ -479,37 +524,86 @@ load_filter(enum sockets sockets)
 #define SANITIZED 0
 #endif
 
+bool
+confine_is_sanitized(void)
+{
+	return SANITIZED;
+}
+
+/* --- All of it. */
+
+static void
+confine_itself(struct report *report)
+{
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0)
+		report_add(report, "no new privileges");
+	else
+		report_lack(report, "no_new_privs", errno);
+	if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) == 0)
+		report_add(report, "; not dumpable");
+	else
+		report_lack(report, "not to be dumpable", errno);
+}
+
+static void
+report_files(struct report *report, const struct needs *own, long abi, int error)
+{
+	if (error != 0) {
+		report_lack(report, "Landlock", error);
+		return;
+	}
+	report_add(report, "; Landlock, ABI %ld", abi);
+	if (own != NULL)
+		report_places(report, own);
+}
+
 /* The sanitizers look for leaks by a process that reads ours by ptrace. */
 static void
-confine_calls(struct report *report, enum sockets sockets)
+report_calls(struct report *report, enum sockets sockets, int error)
 {
-	int error;
-
 	if (SANITIZED)
 		report_add(report, "; no seccomp under a sanitizer");
-	else if ((error = load_filter(sockets)) != 0)
+	else if (error != 0)
 		report_lack(report, "seccomp", -error);
 	else
 		report_add(report, "; seccomp; new sockets: %s", socket_words[sockets]);
 }
-
-/* --- All of it. */
 
 void
 confine_program(const char *program, const struct conf *conf)
 {
 	const struct needs *own = needs_find(program);
 	struct report report = { .level = LOG_INFO };
+	long abi;
+	int error;
 
-	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0)
-		report_add(&report, "no new privileges");
-	else
-		report_lack(&report, "no_new_privs", errno);
-	if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) == 0)
-		report_add(&report, "; not dumpable");
-	else
-		report_lack(&report, "not to be dumpable", errno);
-	confine_files(&report, own, conf);
-	confine_calls(&report, own->sockets);
+	confine_itself(&report);
+	error = confine_files(own, conf, &abi);
+	report_files(&report, own, abi, error);
+	error = SANITIZED ? 0 : load_filter(add_program, own->sockets);
+	report_calls(&report, own->sockets, error);
 	log_event(report.level, "confined", "%s", report.words);
+}
+
+void
+confine_keeper(void)
+{
+	struct report report = { .level = LOG_INFO };
+	long abi;
+	int error;
+
+	confine_itself(&report);
+	error = confine_files(NULL, NULL, &abi);
+	report_files(&report, NULL, abi, error);
+	error = SANITIZED ? 0 : load_filter(add_keeper, SOCKETS_NONE);
+	report_calls(&report, SOCKETS_NONE, error);
+	log_event(report.level, "keeper_confined", "%s", report.words);
+}
+
+/* What is not in force was said by its keeper. */
+void
+confine_worker(void)
+{
+	if (!SANITIZED)
+		(void)load_filter(add_worker, SOCKETS_NONE);
 }

@@ -18,10 +18,22 @@
 #ifndef CAREDESK_CONFINE_H
 #define CAREDESK_CONFINE_H
 
+#include <stdbool.h>
+
 #include "lib/conf.h"
 
 /* In the data folder, with CONF as it serves by; a PROGRAM without a row in the table may least of
  * all.  What is in force goes to the log, in one line. */
 void confine_program(const char *program, const struct conf *conf);
+
+/* A process that has all it needs open, and only forks others, waits for them, and passes on what
+ * they say by sockets that are there.  It opens no file and no socket.  Also in the log. */
+void confine_keeper(void);
+
+/* One that such a keeper has forked: memory, and writing to what is open.  Nothing else. */
+void confine_worker(void);
+
+/* Whether this build goes without seccomp, for a sanitizer. */
+bool confine_is_sanitized(void);
 
 #endif

@@ -31,6 +31,8 @@ struct program {
 	void (*close)(void); /* once, after them, also if open failed; may be NULL */
 	/* When serve() is told to stop, for those who wait for long; in any thread; may be NULL. */
 	void (*stop)(void);
+	/* What has processes of its own, which can only be made before open; may be NULL. */
+	enum err (*prepare)(void);
 };
 
 extern const struct program program;

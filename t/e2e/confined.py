@@ -1,9 +1,11 @@
 """What the programs may while they run: of the kernel's own account, and by what they would do."""
 import os
+import signal
 import unittest
 
 import harness
-from harness import Case, PROGRAMS, ROOT
+import images
+from harness import Case, PROGRAMS, ROOT, wait_for
 
 
 def state(pid):
@@ -45,6 +47,37 @@ class Confined(Case):
                 self.assertIn("no new privileges; not dumpable", line["detail"])
                 self.assertIn("Landlock", line["detail"])
                 self.assertEqual(line["level"] == "info", "not in force" not in line["detail"])
+
+
+class Decoders(images.ImagesCase):
+    """The processes of accounts that read pictures."""
+
+    def test_what_reads_pictures_has_a_socket_to_its_program_and_nothing_else(self):
+        pids = wait_for(lambda: self.service.pids("decoder"), "decoders")
+        self.assertEqual(len(pids), 2)
+        said = self.service.events("keeper_confined")
+        self.assertEqual([line["program"] for line in said], ["accounts"] * 2)
+        for pid, line in zip(pids, said):
+            now = state(pid)
+            self.assertEqual(now["NoNewPrivs"], "1")
+            if "no seccomp under a sanitizer" in line["detail"]:
+                continue
+            self.assertEqual(now["Seccomp"], "2")
+            if ROOT:
+                files = {int(fd): os.readlink(f"/proc/{pid}/fd/{fd}")
+                         for fd in os.listdir(f"/proc/{pid}/fd")}
+                self.assertRegex(files.pop(3), "^socket:")
+                self.assertEqual(files, {fd: "/dev/null" for fd in range(3)})
+
+    def test_one_that_is_killed_comes_again_with_its_program(self):
+        account, before = self.account(), self.service.pid("accounts")
+        for pid in self.service.pids("decoder"):
+            os.kill(pid, signal.SIGKILL)
+        answer = self.post(account, images.form(images.png()))
+        self.assertProblem(answer, 503, "unavailable")
+        wait_for(lambda: self.service.pids("accounts") not in ([], [before]), "another process")
+        wait_for(lambda: self.get("/healthz/accounts").status == 200, "it answers")
+        self.upload(account, images.png())
 
 
 if __name__ == "__main__":
