@@ -281,17 +281,16 @@ START_TEST(a_picture_that_ends_what_reads_it_is_refused_and_the_next_one_is_read
 	static const struct {
 		const char *picture;
 		enum err err;
-	} rows[] = { { "crash", ERR_INPUT }, { "abort", ERR_INPUT }, { "killed", ERR_BUSY } };
+	} rows[] = { { "killed", ERR_BUSY }, { "crash", ERR_INPUT }, { "abort", ERR_INPUT } };
+	/* A sanitizer takes the other signals, and says much. */
+	const size_t count = confine_is_sanitized() ? 1 : COUNT(rows);
 	const struct caught caught = stderr_catch();
 	char line[4096];
 
 	decoder_begin();
 	(void)stderr_next(&caught, line, sizeof(line));
-	for (size_t i = 0; i < COUNT(rows); i++) {
-		enum err err = clean_text(rows[i].picture);
-
-		/* A sanitizer makes an exit of it. */
-		ck_assert(err == rows[i].err || (confine_is_sanitized() && err == ERR_BUSY));
+	for (size_t i = 0; i < count; i++) {
+		ck_assert_int_eq(clean_text(rows[i].picture), rows[i].err);
 		picture_is_made_clean();
 	}
 	decoder_end();

@@ -217,6 +217,7 @@ decoder_open(struct decoder **out)
 	if (decoder->keeper == 0) {
 		if (getppid() != program)
 			_exit(EXIT_FAILURE);
+		free(decoder);
 		become_keeper(pair[1]);
 	}
 	(void)close(pair[1]);
