@@ -527,5 +527,8 @@ static const struct route routes[] = {
 	{ 0 },
 };
 
+/* The data folder is synced, which is to open it. */
 const struct program program = { "accounts", routes, accounts_open, accounts_close, images_stop,
-	images_prepare };
+	images_prepare,
+	.needs = { .places = { { ".", CONFINE_LIST }, { "db", CONFINE_WRITE },
+		       { ACCOUNT_BLOBS, CONFINE_WRITE }, { LINK_SECRET_FILE, CONFINE_READ } } } };

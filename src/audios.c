@@ -414,4 +414,5 @@ static const struct route routes[] = {
 	{ 0 },
 };
 
-const struct program program = { "audios", routes, audios_open, audios_close, NULL };
+const struct program program = { "audios", routes, audios_open, audios_close, NULL,
+	.needs = { .places = { { "db", CONFINE_WRITE } } } };

@@ -494,4 +494,7 @@ static const struct route routes[] = {
 	{ 0 },
 };
 
-const struct program program = { "coalesce", routes, coalesce_open, coalesce_close, NULL };
+/* Names and authorities are looked up as the machine is set up. */
+const struct program program = { "coalesce", routes, coalesce_open, coalesce_close, NULL,
+	.needs = { CONFINE_ALL_SOCKETS,
+	    { { "/etc", CONFINE_READ }, { "/run/systemd/resolve", CONFINE_READ } } } };

@@ -423,4 +423,5 @@ static const struct route routes[] = {
 	{ 0 },
 };
 
-const struct program program = { "events", routes, events_open, events_close, NULL };
+const struct program program = { "events", routes, events_open, events_close, NULL,
+	.needs = { .places = { { "db", CONFINE_WRITE } } } };

@@ -234,4 +234,6 @@ static const struct route routes[] = {
 	{ 0 },
 };
 
-const struct program program = { "health", routes, health_open, health_close, NULL };
+/* OpenSSL has settings, whoever begins libcurl. */
+const struct program program = { "health", routes, health_open, health_close, NULL,
+	.needs = { CONFINE_UNIX_SOCKETS, { { "/etc/ssl", CONFINE_READ } } } };

@@ -75,7 +75,7 @@ run(const struct conf_options *options, pid_t watcher)
 		goto done;
 	if (program.prepare != NULL && (err = program.prepare()) != OK)
 		goto close;
-	confine_program(program.name, conf);
+	confine_program(&program.needs, conf);
 	serve_hold_signals();
 	if (program.open != NULL && (err = program.open(conf)) != OK)
 		goto close;

@@ -568,4 +568,6 @@ static const struct route routes[] = {
 	{ 0 },
 };
 
-const struct program program = { "report", routes, report_open, report_close, NULL };
+/* SQLite has readers write the index of its log. */
+const struct program program = { "report", routes, report_open, report_close, NULL,
+	.needs = { .places = { { "db", CONFINE_WRITE } } } };

@@ -707,4 +707,7 @@ static const struct route routes[] = {
 	{ 0 },
 };
 
-const struct program program = { "stats", routes, stats_open, stats_close, runs_stop };
+const struct program program = { "stats", routes, stats_open, stats_close, runs_stop,
+	.needs = { CONFINE_ALL_SOCKETS,
+	    { { "db", CONFINE_WRITE }, { COUNTS_LOG_FOLDER, CONFINE_READ },
+		{ "/etc", CONFINE_READ } } } };

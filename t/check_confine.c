@@ -24,6 +24,34 @@
 static struct conf_upstream insurer = { .name = "a", .ca_file = "own.pem" };
 static const struct conf conf = { .coalesce.upstreams = { &insurer, 1 } };
 
+/* Programs of several kinds. */
+static const struct {
+	const char *name;
+	struct confine_needs needs;
+} kinds[] = {
+	{ "events", { CONFINE_NO_SOCKETS, { { "db", CONFINE_WRITE } } } },
+	{ "accounts",
+	    { CONFINE_NO_SOCKETS,
+		{ { ".", CONFINE_LIST }, { "db", CONFINE_WRITE }, { "blobs", CONFINE_WRITE },
+		    { "run/links", CONFINE_READ } } } },
+	{ "stats",
+	    { CONFINE_ALL_SOCKETS,
+		{ { "db", CONFINE_WRITE }, { "log", CONFINE_READ }, { "/etc", CONFINE_READ } } } },
+	{ "health", { CONFINE_UNIX_SOCKETS, { { "/etc/ssl", CONFINE_READ } } } },
+	{ "coalesce", { CONFINE_ALL_SOCKETS, { { "/etc", CONFINE_READ } } } },
+	{ "another", { CONFINE_NO_SOCKETS, { { NULL } } } },
+};
+
+static void
+confine_as(const char *name)
+{
+	size_t i = 0;
+
+	while (strcmp(kinds[i].name, name) != 0)
+		ck_assert_uint_lt(++i, COUNT(kinds));
+	confine_program(&kinds[i].needs, &conf);
+}
+
 static bool
 has_landlock(void)
 {
@@ -72,7 +100,7 @@ confined(const char *program, int (*act)(const void *ctx), const void *ctx)
 	ck_assert_int_ge(child, 0);
 	if (child == 0) {
 		(void)dup2(open("/dev/null", O_WRONLY | O_CLOEXEC), STDERR_FILENO);
-		confine_program(program, &conf);
+		confine_as(program);
 		_exit(act(ctx));
 	}
 	ck_assert_int_eq(waitpid(child, &status, 0), child);
@@ -113,8 +141,6 @@ START_TEST(a_program_opens_its_own_files_and_no_others)
 		{ "events", "/proc/self/statm", O_RDONLY, 0 },
 		{ "events", "/proc/self/fd", O_RDONLY | O_DIRECTORY, 0 },
 		{ "events", "/proc/1/status", O_RDONLY, EACCES },
-		{ "audios", "blobs/a", O_RDONLY, EACCES },
-		{ "report", "blobs/a", O_RDONLY, EACCES },
 		{ "accounts", "db/a", O_RDWR, 0 },
 		{ "accounts", "blobs/new", O_RDWR | O_CREAT, 0 },
 		{ "accounts", "run/links", O_RDONLY, 0 },
@@ -186,9 +212,8 @@ START_TEST(sockets_are_made_only_by_who_asks_others)
 	} rows[] = {
 		{ "accounts", AF_INET, EPERM },
 		{ "accounts", AF_UNIX, EPERM },
-		{ "audios", AF_INET6, EPERM },
+		{ "events", AF_INET6, EPERM },
 		{ "events", AF_INET, EPERM },
-		{ "report", AF_INET, EPERM },
 		{ "another", AF_UNIX, EPERM },
 		{ "health", AF_UNIX, 0 },
 		{ "health", AF_INET, ENOSYS },
@@ -394,7 +419,7 @@ START_TEST(a_thread_that_ran_before_makes_no_sockets_either)
 		(void)dup2(open("/dev/null", O_WRONLY | O_CLOEXEC), STDERR_FILENO);
 		if (pipe(pair) != 0 || pthread_create(&thread, NULL, socket_when_told, &error) != 0)
 			_exit(EPROTO);
-		confine_program("events", &conf);
+		confine_as("events");
 		if (write(pair[1], "x", 1) != 1 || pthread_join(thread, NULL) != 0)
 			_exit(EPROTO);
 		_exit(error);
@@ -450,7 +475,7 @@ START_TEST(the_log_says_in_one_line_what_is_in_force)
 
 	ck_assert_int_ge(child, 0);
 	if (child == 0) {
-		confine_program("stats", &conf);
+		confine_as("stats");
 		_exit(0);
 	}
 	ck_assert_int_eq(waitpid(child, &status, 0), child);

@@ -18,75 +18,22 @@
 
 #include "lib/log.h"
 
-#define PATHS_MAX 8
 #define WORDS_MAX 800
-
-/* --- What each program needs. */
-
-enum reach {
-	REACH_NOTHING,
-	REACH_LIST, /* the names in a folder, and in those below it */
-	REACH_READ,
-	REACH_WRITE /* read, write, make, rename, remove */
-};
-
-enum sockets { SOCKETS_NONE, SOCKETS_UNIX, SOCKETS_INET };
 
 static const char *const socket_words[] = { "none", "of this machine", "all" };
 
-struct place {
-	const char *path; /* from the data folder, or absolute */
-	enum reach reach;
-};
-
-struct needs {
-	const char *program;
-	enum sockets sockets;
-	struct place places[PATHS_MAX];
-};
-
-/* Who has libcurl reads the settings of OpenSSL, and who asks for names what says whom to ask.
- * Folders, since a file of theirs may be replaced by another.  accounts has the data folder synced,
- * which is to open it.  SQLite has its log's index written by readers, too. */
-static const struct needs needs[] = {
-	{ "accounts", SOCKETS_NONE,
-	    { { ".", REACH_LIST }, { "db", REACH_WRITE }, { "blobs", REACH_WRITE },
-		{ "run/links", REACH_READ } } },
-	{ "audios", SOCKETS_NONE, { { "db", REACH_WRITE } } },
-	{ "coalesce", SOCKETS_INET,
-	    { { "/etc", REACH_READ }, { "/run/systemd/resolve", REACH_READ } } },
-	{ "events", SOCKETS_NONE, { { "db", REACH_WRITE } } },
-	{ "health", SOCKETS_UNIX, { { "/etc/ssl", REACH_READ } } },
-	{ "report", SOCKETS_NONE, { { "db", REACH_WRITE } } },
-	{ "stats", SOCKETS_INET,
-	    { { "db", REACH_WRITE }, { "log", REACH_READ }, { "/etc", REACH_READ } } },
-};
-
-#define ROWS (sizeof(needs) / sizeof(needs[0]))
-
-static const struct needs least = { "", SOCKETS_NONE, { { NULL, REACH_NOTHING } } };
-
 /* The libraries that libraries load when they need them, and what the metrics are read from. */
-static const struct place everywhere[] = {
-	{ "/usr", REACH_READ },
-	{ "/lib", REACH_READ },
-	{ "/lib64", REACH_READ },
-	{ "/etc/ld.so.cache", REACH_READ },
-	{ "/dev/urandom", REACH_READ },
-	{ "/sys/devices/system/cpu", REACH_READ },
-	{ "/proc/self", REACH_READ },
+static const struct confine_place everywhere[] = {
+	{ "/usr", CONFINE_READ },
+	{ "/lib", CONFINE_READ },
+	{ "/lib64", CONFINE_READ },
+	{ "/etc/ld.so.cache", CONFINE_READ },
+	{ "/dev/urandom", CONFINE_READ },
+	{ "/sys/devices/system/cpu", CONFINE_READ },
+	{ "/proc/self", CONFINE_READ },
 };
 
 #define EVERYWHERE (sizeof(everywhere) / sizeof(everywhere[0]))
-
-static const struct needs *
-needs_find(const char *program)
-{
-	for (size_t i = 0; i < ROWS; i++)
-		if (strcmp(needs[i].program, program) == 0)
-			return &needs[i];
-	return &least;
-}
 
 /* --- The line in the log. */
 
@@ -160,9 +107,9 @@ static const struct {
 	    LANDLOCK_ACCESS_FS_WRITE_FILE | LANDLOCK_ACCESS_FS_TRUNCATE)
 
 static const uint64_t reach_files[] = {
-	[REACH_LIST] = LANDLOCK_ACCESS_FS_READ_DIR,
-	[REACH_READ] = LANDLOCK_ACCESS_FS_READ_DIR | LANDLOCK_ACCESS_FS_READ_FILE,
-	[REACH_WRITE] = LANDLOCK_ACCESS_FS_READ_DIR | LANDLOCK_ACCESS_FS_READ_FILE |
+	[CONFINE_LIST] = LANDLOCK_ACCESS_FS_READ_DIR,
+	[CONFINE_READ] = LANDLOCK_ACCESS_FS_READ_DIR | LANDLOCK_ACCESS_FS_READ_FILE,
+	[CONFINE_WRITE] = LANDLOCK_ACCESS_FS_READ_DIR | LANDLOCK_ACCESS_FS_READ_FILE |
 	    LANDLOCK_ACCESS_FS_WRITE_FILE | LANDLOCK_ACCESS_FS_TRUNCATE |
 	    LANDLOCK_ACCESS_FS_MAKE_REG | LANDLOCK_ACCESS_FS_MAKE_DIR |
 	    LANDLOCK_ACCESS_FS_REMOVE_FILE | LANDLOCK_ACCESS_FS_REMOVE_DIR |
@@ -171,7 +118,7 @@ static const uint64_t reach_files[] = {
 
 /* Nobody listens anew, and only who may ask anybody connects. */
 static struct ruleset
-ruleset_of(long abi, enum sockets sockets)
+ruleset_of(long abi, enum confine_sockets sockets)
 {
 	struct ruleset all = { 0 };
 
@@ -181,7 +128,7 @@ ruleset_of(long abi, enum sockets sockets)
 			all.net |= abis[i].over.net;
 			all.scopes |= abis[i].over.scopes;
 		}
-	if (sockets == SOCKETS_INET)
+	if (sockets == CONFINE_ALL_SOCKETS)
 		all.net &= ~NET_CONNECT_TCP;
 	return all;
 }
@@ -189,7 +136,7 @@ ruleset_of(long abi, enum sockets sockets)
 /* What is not there is not allowed.  /proc/self stays open: its rule is about an inode, which the
  * kernel would else forget and make anew. */
 static int
-allow_place(int rules, const struct ruleset *over, const struct place *place)
+allow_place(int rules, const struct ruleset *over, const struct confine_place *place)
 {
 	struct landlock_path_beneath_attr rule = {
 		.allowed_access = reach_files[place->reach] & over->files,
@@ -216,8 +163,8 @@ allow_authorities(int rules, const struct ruleset *over, const struct conf *conf
 	int error = 0;
 
 	for (size_t i = 0; i < conf->coalesce.upstreams.count && error == 0; i++) {
-		const struct place place = { conf->coalesce.upstreams.items[i].ca_file,
-			REACH_READ };
+		const struct confine_place place = { conf->coalesce.upstreams.items[i].ca_file,
+			CONFINE_READ };
 
 		if (place.path != NULL)
 			error = allow_place(rules, over, &place);
@@ -227,32 +174,32 @@ allow_authorities(int rules, const struct ruleset *over, const struct conf *conf
 
 static int
 allow_places(
-    int rules, const struct ruleset *over, const struct needs *own, const struct conf *conf)
+    int rules, const struct ruleset *over, const struct confine_needs *own, const struct conf *conf)
 {
-	int error = own->sockets == SOCKETS_INET ? allow_authorities(rules, over, conf) : 0;
+	int error = own->sockets == CONFINE_ALL_SOCKETS ? allow_authorities(rules, over, conf) : 0;
 
 	for (size_t i = 0; i < EVERYWHERE && error == 0; i++)
 		error = allow_place(rules, over, &everywhere[i]);
-	for (size_t i = 0; i < PATHS_MAX && own->places[i].path != NULL && error == 0; i++)
+	for (size_t i = 0; i < CONFINE_PLACES_MAX && own->places[i].path != NULL && error == 0; i++)
 		error = allow_place(rules, over, &own->places[i]);
 	return error;
 }
 
 static void
-report_places(struct report *report, const struct needs *own)
+report_places(struct report *report, const struct confine_needs *own)
 {
 	static const char *const words[] = {
-		[REACH_LIST] = "lists", [REACH_READ] = "reads", [REACH_WRITE] = "writes"
+		[CONFINE_LIST] = "lists", [CONFINE_READ] = "reads", [CONFINE_WRITE] = "writes"
 	};
 
-	for (size_t i = 0; i < PATHS_MAX && own->places[i].path != NULL; i++)
+	for (size_t i = 0; i < CONFINE_PLACES_MAX && own->places[i].path != NULL; i++)
 		report_add(report, "%s%s %s", i == 0 ? ": " : ", ", words[own->places[i].reach],
 		    own->places[i].path);
 }
 
 /* Nothing by name is left without OWN.  An errno; *ABI is what the kernel has. */
 static int
-confine_files(const struct needs *own, const struct conf *conf, long *abi)
+confine_files(const struct confine_needs *own, const struct conf *conf, long *abi)
 {
 	struct ruleset over;
 	int rules, error;
@@ -260,7 +207,7 @@ confine_files(const struct needs *own, const struct conf *conf, long *abi)
 	*abi = syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
 	if (*abi < 1)
 		return errno;
-	over = ruleset_of(*abi, own == NULL ? SOCKETS_NONE : own->sockets);
+	over = ruleset_of(*abi, own == NULL ? CONFINE_NO_SOCKETS : own->sockets);
 	rules = (int)syscall(SYS_landlock_create_ruleset, &over, sizeof(over), 0);
 	if (rules < 0)
 		return errno;
@@ -402,7 +349,7 @@ add_rules(scmp_filter_ctx filter, const struct call_rule *rules, size_t n)
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
 static int
-add_sockets(scmp_filter_ctx filter, enum sockets sockets)
+add_sockets(scmp_filter_ctx filter, enum confine_sockets sockets)
 {
 	static const char *const none[] = { "socket", "connect", "bind" };
 	static const char *const asking[] = { "connect" };
@@ -410,15 +357,15 @@ add_sockets(scmp_filter_ctx filter, enum sockets sockets)
 	int error;
 
 	switch (sockets) {
-	case SOCKETS_UNIX:
+	case CONFINE_UNIX_SOCKETS:
 		error = add_calls(filter, SCMP_ACT_ALLOW, asking, COUNT(asking));
 		return error != 0 ? error
 				  : add_rules(filter, of_this_machine, COUNT(of_this_machine));
-	case SOCKETS_INET:
+	case CONFINE_ALL_SOCKETS:
 		error = add_calls(filter, SCMP_ACT_ALLOW, looking_up, COUNT(looking_up));
 		return error != 0 ? error
 				  : add_rules(filter, of_all_machines, COUNT(of_all_machines));
-	case SOCKETS_NONE:
+	case CONFINE_NO_SOCKETS:
 		break;
 	}
 	return add_calls(filter, SCMP_ACT_ERRNO(EPERM), none, COUNT(none));
@@ -439,7 +386,7 @@ add_own_signals(scmp_filter_ctx filter)
 /* That of a program, with sockets; of a keeper; of what it forks.  Each a negative errno. */
 
 static int
-add_program(scmp_filter_ctx filter, enum sockets sockets)
+add_program(scmp_filter_ctx filter, enum confine_sockets sockets)
 {
 	int error = add_calls(filter, SCMP_ACT_ERRNO(EPERM), refused, COUNT(refused));
 
@@ -471,7 +418,7 @@ add_work(scmp_filter_ctx filter)
 }
 
 static int
-add_worker(scmp_filter_ctx filter, enum sockets sockets)
+add_worker(scmp_filter_ctx filter, enum confine_sockets sockets)
 {
 	int error = add_work(filter);
 
@@ -486,7 +433,7 @@ static const char *const keeping[] = { "read", "recvmsg", "sendto", "sendmsg", "
 	"getrandom" };
 
 static int
-add_keeper(scmp_filter_ctx filter, enum sockets sockets)
+add_keeper(scmp_filter_ctx filter, enum confine_sockets sockets)
 {
 	int error = add_work(filter);
 
@@ -495,7 +442,8 @@ add_keeper(scmp_filter_ctx filter, enum sockets sockets)
 }
 
 static int
-load_filter(int (*add)(scmp_filter_ctx filter, enum sockets sockets), enum sockets sockets)
+load_filter(
+    int (*add)(scmp_filter_ctx filter, enum confine_sockets sockets), enum confine_sockets sockets)
 {
 	scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ERRNO(ENOSYS));
 	int error = filter == NULL ? -ENOMEM : 0;
@@ -546,7 +494,7 @@ confine_itself(struct report *report)
 }
 
 static void
-report_files(struct report *report, const struct needs *own, long abi, int error)
+report_files(struct report *report, const struct confine_needs *own, long abi, int error)
 {
 	if (error != 0) {
 		report_lack(report, "Landlock", error);
@@ -559,7 +507,7 @@ report_files(struct report *report, const struct needs *own, long abi, int error
 
 /* The sanitizers look for leaks by a process that reads ours by ptrace. */
 static void
-report_calls(struct report *report, enum sockets sockets, int error)
+report_calls(struct report *report, enum confine_sockets sockets, int error)
 {
 	if (SANITIZED)
 		report_add(report, "; no seccomp under a sanitizer");
@@ -570,9 +518,8 @@ report_calls(struct report *report, enum sockets sockets, int error)
 }
 
 void
-confine_program(const char *program, const struct conf *conf)
+confine_program(const struct confine_needs *own, const struct conf *conf)
 {
-	const struct needs *own = needs_find(program);
 	struct report report = { .level = LOG_INFO };
 	long abi;
 	int error;
@@ -595,8 +542,8 @@ confine_keeper(void)
 	confine_itself(&report);
 	error = confine_files(NULL, NULL, &abi);
 	report_files(&report, NULL, abi, error);
-	error = SANITIZED ? 0 : load_filter(add_keeper, SOCKETS_NONE);
-	report_calls(&report, SOCKETS_NONE, error);
+	error = SANITIZED ? 0 : load_filter(add_keeper, CONFINE_NO_SOCKETS);
+	report_calls(&report, CONFINE_NO_SOCKETS, error);
 	log_event(report.level, "keeper_confined", "%s", report.words);
 }
 
@@ -605,5 +552,5 @@ void
 confine_worker(void)
 {
 	if (!SANITIZED)
-		(void)load_filter(add_worker, SOCKETS_NONE);
+		(void)load_filter(add_worker, CONFINE_NO_SOCKETS);
 }

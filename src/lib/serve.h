@@ -16,6 +16,7 @@
 #define CAREDESK_SERVE_H
 
 #include "lib/conf.h"
+#include "lib/confine.h"
 #include "lib/err.h"
 #include "lib/route.h"
 
@@ -33,6 +34,7 @@ struct program {
 	void (*stop)(void);
 	/* What has processes of its own, which can only be made before open; may be NULL. */
 	enum err (*prepare)(void);
+	struct confine_needs needs; /* what it may from then on */
 };
 
 extern const struct program program;

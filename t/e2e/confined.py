@@ -14,6 +14,17 @@ def state(pid):
         return {name: value.strip() for name, _, value in (line.partition(":") for line in file)}
 
 
+NEEDS = {
+    "accounts": "lists ., writes db, writes blobs, reads run/links; seccomp; new sockets: none",
+    "audios": "writes db; seccomp; new sockets: none",
+    "coalesce": "reads /etc, reads /run/systemd/resolve; seccomp; new sockets: all",
+    "events": "writes db; seccomp; new sockets: none",
+    "health": "reads /etc/ssl; seccomp; new sockets: of this machine",
+    "report": "writes db; seccomp; new sockets: none",
+    "stats": "writes db, reads log, reads /etc; seccomp; new sockets: all",
+}
+
+
 class Confined(Case):
     """The programs of a running service."""
 
@@ -46,6 +57,8 @@ class Confined(Case):
             with self.subTest(line["program"]):
                 self.assertIn("no new privileges; not dumpable", line["detail"])
                 self.assertIn("Landlock", line["detail"])
+                if line["level"] == "info" and "no seccomp under" not in line["detail"]:
+                    self.assertEqual(line["detail"].partition(": ")[2], NEEDS[line["program"]])
                 self.assertEqual(line["level"] == "info", "not in force" not in line["detail"])
 
 
