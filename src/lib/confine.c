@@ -22,7 +22,8 @@
 
 static const char *const socket_words[] = { "none", "of this machine", "all" };
 
-/* The libraries that libraries load when they need them, and what the metrics are read from. */
+/* The libraries that libraries load when they need them, what the metrics are read from, and for a
+ * sanitizer's report, the names of our functions. */
 static const struct confine_place everywhere[] = {
 	{ "/usr", CONFINE_READ },
 	{ "/lib", CONFINE_READ },
@@ -31,6 +32,7 @@ static const struct confine_place everywhere[] = {
 	{ "/dev/urandom", CONFINE_READ },
 	{ "/sys/devices/system/cpu", CONFINE_READ },
 	{ "/proc/self", CONFINE_READ },
+	{ "/proc/self/exe", CONFINE_READ },
 };
 
 #define EVERYWHERE (sizeof(everywhere) / sizeof(everywhere[0]))
