@@ -29,7 +29,7 @@ install_packages() {
 }
 
 run_packages=(gcc make libc6-dev autoconf automake pkg-config libfcgi-dev libjson-c-dev libyaml-dev
-    libcurl4-openssl-dev libgmime-3.0-dev libidn2-dev libjpeg62-turbo-dev libseccomp-dev libsqlite3-dev libsodium-dev
+    libcjose-dev libcurl4-openssl-dev libgmime-3.0-dev libidn2-dev libjansson-dev libjpeg62-turbo-dev libseccomp-dev libsqlite3-dev libsodium-dev
     libspng-dev libssl-dev nettle-dev zlib1g-dev ca-certificates nginx spawn-fcgi multiwatch)
 check_packages=("${run_packages[@]}" check chromium libsubunit-dev python3 python3-jsonschema
     python3-yaml openssl clang-format)

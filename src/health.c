@@ -1,6 +1,7 @@
 /*
  * health: speaks for all programs, whether they are well and what they measure, by asking each
- * through nginx's private socket.
+ * through nginx's private socket; and the one that fetches the keys of tokens, where they have a
+ * URL.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -10,6 +11,7 @@
 #include "lib/jsonw.h"
 #include "lib/problem.h"
 #include "lib/programs.h"
+#include "lib/provider.h"
 #include "lib/scrape.h"
 #include "lib/serve.h"
 #include "lib/upstream.h"
@@ -211,16 +213,16 @@ health_open(const struct conf *conf)
 {
 	enum err err = OK;
 
-	(void)conf;
 	for (enum question question = 0; question < QUESTIONS; question++)
 		for (size_t i = 0; i < PROGRAM_COUNT && err == OK; i++)
 			err = open_program(question, i);
-	return err;
+	return err == OK ? provider_open(conf) : err;
 }
 
 static void
 health_close(void)
 {
+	provider_close();
 	for (enum question question = 0; question < QUESTIONS; question++)
 		for (size_t i = 0; i < PROGRAM_COUNT; i++)
 			upstream_close(programs[question][i].upstream);

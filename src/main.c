@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "lib/auth.h"
 #include "lib/conf.h"
 #include "lib/confine.h"
 #include "lib/log.h"
@@ -77,12 +78,14 @@ run(const struct conf_options *options, pid_t watcher)
 		goto close;
 	confine_program(&program.needs, conf);
 	serve_hold_signals();
-	if (program.open != NULL && (err = program.open(conf)) != OK)
+	if ((err = auth_open(conf)) != OK ||
+	    (program.open != NULL && (err = program.open(conf)) != OK))
 		goto close;
 	err = serve(&program);
 close:
 	if (program.close != NULL)
 		program.close();
+	auth_close();
 done:
 	conf_close(conf);
 	return err;

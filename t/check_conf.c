@@ -431,6 +431,10 @@ START_TEST(bounds_must_not_go_round_in_a_circle)
 }
 END_TEST
 
+#define NOT_LOOPBACK \
+	" is not a loopback address, where anybody could do anything: set auth.mode to required, " \
+	"with issuer and audience, or listen on 127.0.0.1"
+
 static const struct {
 	const char *listen, *host; /* no host: refused */
 	int64_t port;
@@ -439,26 +443,13 @@ static const struct {
 	{ "127.1.2.3:65535", "127.1.2.3", 65535, NULL }, { "127.0.0.1:1", "127.0.0.1", 1, NULL },
 	{ "[::1]:8080", "::1", 8080, NULL },
 	{ "[0:0:0:0:0:0:0:1]:8080", "0:0:0:0:0:0:0:1", 8080, NULL },
-	{ "0.0.0.0:80", NULL, 0,
-	    " is not a loopback address; without access control caredesk serves no "
-	    "other" },
-	{ "192.168.1.1:80", NULL, 0,
-	    " is not a loopback address; without access control caredesk serves "
-	    "no other" },
-	{ "126.255.255.255:80", NULL, 0,
-	    " is not a loopback address; without access control caredesk "
-	    "serves no other" },
-	{ "[::]:80", NULL, 0,
-	    " is not a loopback address; without access control caredesk serves no "
-	    "other" },
-	{ "[::ffff:10.0.0.1]:80", NULL, 0,
-	    " is not a loopback address; without access control caredesk "
-	    "serves no other" },
-	{ "127.0.0.1", NULL, 0, LISTEN_FORM }, { "127.0.0.1:", NULL, 0, LISTEN_FORM },
-	{ "127.0.0.1:0", NULL, 0, LISTEN_FORM }, { "127.0.0.1:65536", NULL, 0, LISTEN_FORM },
-	{ "127.0.0.1:-1", NULL, 0, LISTEN_FORM }, { "127.0.0.1:http", NULL, 0, LISTEN_FORM },
-	{ "127.0.0.1: 80", NULL, 0, LISTEN_FORM }, { "127.0.0.1:80 ", NULL, 0, LISTEN_FORM },
-	{ "127.0.0.1:80;", NULL, 0, LISTEN_FORM },
+	{ "0.0.0.0:80", NULL, 0, NOT_LOOPBACK }, { "192.168.1.1:80", NULL, 0, NOT_LOOPBACK },
+	{ "126.255.255.255:80", NULL, 0, NOT_LOOPBACK }, { "[::]:80", NULL, 0, NOT_LOOPBACK },
+	{ "[::ffff:10.0.0.1]:80", NULL, 0, NOT_LOOPBACK }, { "127.0.0.1", NULL, 0, LISTEN_FORM },
+	{ "127.0.0.1:", NULL, 0, LISTEN_FORM }, { "127.0.0.1:0", NULL, 0, LISTEN_FORM },
+	{ "127.0.0.1:65536", NULL, 0, LISTEN_FORM }, { "127.0.0.1:-1", NULL, 0, LISTEN_FORM },
+	{ "127.0.0.1:http", NULL, 0, LISTEN_FORM }, { "127.0.0.1: 80", NULL, 0, LISTEN_FORM },
+	{ "127.0.0.1:80 ", NULL, 0, LISTEN_FORM }, { "127.0.0.1:80;", NULL, 0, LISTEN_FORM },
 	{ "127.0.0.1:99999999999999999999", NULL, 0, LISTEN_FORM }, { ":80", NULL, 0, LISTEN_FORM },
 	{ "8080", NULL, 0, LISTEN_FORM }, { "::1:80", NULL, 0, LISTEN_FORM },
 	{ "[]:80", NULL, 0, LISTEN_FORM }, { "[:80", NULL, 0, LISTEN_FORM },
@@ -492,9 +483,7 @@ START_TEST(only_a_loopback_address_and_a_port_are_listened_to)
 		ck_assert_int_eq(conf->port, listens[i].port);
 		conf_close(conf);
 	}
-	check_refused("data: x\nlisten: 0.0.0.0:80\n",
-	    "f.yaml:2: listen 0.0.0.0:80 is not a loopback "
-	    "address; without access control caredesk serves no other");
+	check_refused("data: x\nlisten: 0.0.0.0:80\n", "f.yaml:2: listen 0.0.0.0:80" NOT_LOOPBACK);
 	check_refused("listen: localhost\n", "f.yaml:1: listen localhost" LISTEN_FORM);
 }
 END_TEST
@@ -814,6 +803,102 @@ START_TEST(the_entry_window_goes_from_no_bound_to_a_hundred_years)
 }
 END_TEST
 
+#define JWKS_FORM \
+	"f.yaml: auth.jwks must be a file's full path or begin with https://, or with http:// on " \
+	"a loopback address"
+#define REQUIRED "auth: {mode: required, issuer: i, audience: a"
+#define BIT(algorithm) (INT64_C(1) << ALGORITHM_##algorithm)
+
+START_TEST(without_a_word_everybody_is_let_in_and_with_one_nobody_is)
+{
+	static const struct {
+		const char *yaml;
+		const char *jwks, *secret_file;
+		bool is_url;
+		int64_t algorithms;
+	} rows[] = {
+		{ REQUIRED "}", NULL, CONF_SECRET_FILE, false, BIT(HS256) },
+		{ REQUIRED ", secret_file: /x}", NULL, "/x", false, BIT(HS256) },
+		{ REQUIRED ", jwks: /k}", "/k", NULL, false, BIT(ES256) },
+		{ REQUIRED ", jwks: /k, secret_file: /x}", "/k", "/x", false,
+		    BIT(ES256) | BIT(HS256) },
+		{ REQUIRED ", jwks: 'https://i.example/keys', algorithms: [RS256, PS256, ES384]}",
+		    "https://i.example/keys", NULL, true, BIT(RS256) | BIT(PS256) | BIT(ES384) },
+		{ REQUIRED ", jwks: 'http://127.0.0.1:8/k', algorithms: [ES256, HS256]}",
+		    "http://127.0.0.1:8/k", CONF_SECRET_FILE, true, BIT(ES256) | BIT(HS256) },
+		{ REQUIRED ", jwks: 'http://[::1]/k'}", "http://[::1]/k", NULL, true, BIT(ES256) },
+		{ REQUIRED ", jwks: 'http://localhost'}", "http://localhost", NULL, true,
+		    BIT(ES256) },
+	};
+	struct conf *conf = parsed("auth: {issuer: i, leeway_s: 0}\n");
+
+	ck_assert_int_eq(conf->auth.mode, AUTH_OFF);
+	ck_assert_int_eq(conf->auth.leeway_s, 0);
+	ck_assert_str_eq(conf->auth.roles_claim, "roles");
+	conf_close(conf);
+	for (size_t i = 0; i < COUNT(rows); i++) {
+		conf = parsed(rows[i].yaml);
+		ck_assert_int_eq(conf->auth.mode, AUTH_REQUIRED);
+		ck_assert_int_eq(conf->auth.leeway_s, 60);
+		ck_assert_pstr_eq(conf->auth.jwks, rows[i].jwks);
+		ck_assert_pstr_eq(conf->auth.secret_file, rows[i].secret_file);
+		ck_assert(conf->auth.jwks_is_url == rows[i].is_url);
+		ck_assert_int_eq(conf->auth.algorithms, rows[i].algorithms);
+		conf_close(conf);
+	}
+}
+END_TEST
+
+START_TEST(access_that_cannot_be_controlled_is_refused)
+{
+	static const struct {
+		const char *yaml, *words;
+	} rows[] = {
+		{ "auth: {mode: on}", "f.yaml:1: mode must be one of off, required" },
+		{ "auth: {mode: required}", "f.yaml: auth.mode required needs auth.issuer" },
+		{ "auth: {mode: required, issuer: i}",
+		    "f.yaml: auth.mode required needs auth.audience" },
+		{ REQUIRED ", algorithms: []}", "f.yaml:1: algorithms must not be empty" },
+		{ REQUIRED ", algorithms: [none]}",
+		    "f.yaml:1: algorithms must be one of ES256, ES384, RS256, PS256, HS256" },
+		{ REQUIRED ", algorithms: [[ES256]]}",
+		    "f.yaml:1: algorithms must be one of ES256, ES384, RS256, PS256, HS256" },
+		{ REQUIRED ", algorithms: ES256}", "f.yaml:1: algorithms must be a list" },
+		{ REQUIRED ", algorithms: [ES256]}",
+		    "f.yaml: auth.jwks is missing: HS256 alone needs none" },
+		{ REQUIRED ", jwks: /k, algorithms: [HS256]}",
+		    "f.yaml: auth.jwks is for another algorithm than HS256" },
+		{ REQUIRED ", jwks: /k, algorithms: [ES256], secret_file: /x}",
+		    "f.yaml: auth.secret_file is for HS256 only" },
+		{ REQUIRED ", secret_file: x/y}", "f.yaml: auth.secret_file must be a full path" },
+		{ REQUIRED ", jwks: keys.json}", JWKS_FORM },
+		{ REQUIRED ", jwks: 'http://i.example/keys'}", JWKS_FORM },
+		{ REQUIRED ", jwks: 'http://127.0.0.1.example/keys'}", JWKS_FORM },
+		{ REQUIRED ", jwks: 'http://localhost@evil.example/keys'}", JWKS_FORM },
+		{ REQUIRED ", jwks: 'ftp://i.example/keys'}", JWKS_FORM },
+		{ REQUIRED ", jwks: 'https://u@i.example/keys'}",
+		    "f.yaml: auth.jwks must have neither a user, a fragment nor characters that "
+		    "need escaping" },
+		{ REQUIRED ", leeway_s: 301}",
+		    "f.yaml:1: leeway_s must be a whole number of 0..300" },
+	};
+
+	for (size_t i = 0; i < COUNT(rows); i++)
+		check_refused(rows[i].yaml, rows[i].words);
+}
+END_TEST
+
+START_TEST(with_access_control_any_address_is_listened_to)
+{
+	struct conf *conf = parsed("listen: 0.0.0.0:80\n" REQUIRED "}\n");
+
+	ck_assert_str_eq(conf->host, "0.0.0.0");
+	conf_close(conf);
+	check_refused(
+	    "listen: localhost:80\n" REQUIRED "}\n", "f.yaml:1: listen localhost:80" LISTEN_FORM);
+}
+END_TEST
+
 CHECK_MAIN(conf,
     { an_empty_file_gives_the_defaults_and_demo_upstreams, the_built_in_methods_come_first,
 	every_key_is_read, every_way_of_merging_is_read,
@@ -825,4 +910,7 @@ CHECK_MAIN(conf,
 	what_is_no_yaml_or_several_documents_is_refused,
 	huge_and_deep_input_is_refused_all_the_same, a_file_is_loaded_or_refused_by_name,
 	where_none_is_named_the_file_where_we_stand_is_read_if_it_exists, every_key_is_described,
-	closing_nothing_is_allowed, the_entry_window_goes_from_no_bound_to_a_hundred_years })
+	closing_nothing_is_allowed, the_entry_window_goes_from_no_bound_to_a_hundred_years,
+	without_a_word_everybody_is_let_in_and_with_one_nobody_is,
+	access_that_cannot_be_controlled_is_refused,
+	with_access_control_any_address_is_listened_to })

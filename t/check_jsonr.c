@@ -735,6 +735,51 @@ START_TEST(a_list_of_decimals_has_its_length_and_bounds_as_they_were_written)
 }
 END_TEST
 
+START_TEST(what_is_asked_for_without_a_word_is_there_or_not)
+{
+	static const char text[] =
+	    "{\"s\":\"a\",\"l\":[\"b\",7],\"o\":{\"i\":\"c\"},\"n\":null,\"e\":[]}";
+	struct jsonr body, inner;
+	const char *s;
+	size_t n;
+
+	err_clear();
+	ck_assert_int_eq(jsonr_parse(text, strlen(text), &body), OK);
+	ck_assert(jsonr_text(&body, "s", &s, &n) && n == 1 && s[0] == 'a');
+	ck_assert(!jsonr_text(&body, "l", &s, &n) && !jsonr_text(&body, "n", &s, &n) &&
+	    !jsonr_text(&body, "x", &s, &n));
+	ck_assert(jsonr_list(&body, "l", &n) && n == 2);
+	ck_assert(jsonr_list(&body, "e", &n) && n == 0);
+	ck_assert(!jsonr_list(&body, "s", &n) && !jsonr_list(&body, "n", &n));
+	ck_assert(jsonr_list_text(&body, "l", 0, &s, &n) && s[0] == 'b');
+	ck_assert(!jsonr_list_text(&body, "l", 1, &s, &n) &&
+	    !jsonr_list_text(&body, "l", 2, &s, &n) && !jsonr_list_text(&body, "s", 0, &s, &n));
+	ck_assert(jsonr_object(&body, "o", &inner) && jsonr_text(&inner, "i", &s, &n));
+	ck_assert(!jsonr_object(&body, "l", &inner) && !jsonr_object(&body, "n", &inner));
+	ck_assert(jsonr_given(&body, "n") && jsonr_given(&body, "s") && !jsonr_given(&body, "x"));
+	ck_assert_int_eq(err_pending(), OK);
+	jsonr_close(&body);
+}
+END_TEST
+
+START_TEST(a_flat_object_has_neither_lists_nor_objects)
+{
+	static const struct {
+		const char *text;
+		bool flat;
+	} rows[] = { { "{}", true }, { "{\"a\":1,\"b\":\"[\",\"c\":null}", true },
+		{ "{\"a\":[]}", false }, { "{\"b\":1,\"a\":{}}", false } };
+
+	for (size_t i = 0; i < COUNT(rows); i++) {
+		struct jsonr body;
+
+		ck_assert_int_eq(jsonr_parse(rows[i].text, strlen(rows[i].text), &body), OK);
+		ck_assert_msg(jsonr_is_flat(&body) == rows[i].flat, "%s", rows[i].text);
+		jsonr_close(&body);
+	}
+}
+END_TEST
+
 CHECK_MAIN(jsonr,
     { whatever_is_not_rfc_8259_and_unambiguous_is_refused, what_is_rfc_8259_is_accepted,
 	a_body_that_stops_anywhere_is_refused, a_body_that_goes_on_is_refused,
@@ -747,4 +792,6 @@ CHECK_MAIN(jsonr,
 	null_is_the_same_as_missing, objects_of_a_list_are_read_one_by_one,
 	an_instant_is_a_string_of_rfc_3339, a_list_of_whole_numbers_is_read_within_its_bounds,
 	each_bad_number_of_a_list_is_told_and_a_long_list_is_read_whole,
-	a_list_of_decimals_has_its_length_and_bounds_as_they_were_written })
+	a_list_of_decimals_has_its_length_and_bounds_as_they_were_written,
+	what_is_asked_for_without_a_word_is_there_or_not,
+	a_flat_object_has_neither_lists_nor_objects })

@@ -512,6 +512,20 @@ START_TEST(all_but_the_unreserved_is_percent_encoded)
 }
 END_TEST
 
+START_TEST(base64url_has_64_digits_and_no_other_byte)
+{
+	for (int i = 0; i < 256; i++) {
+		const char text[] = { 'a', (char)i, '9' };
+		bool digit = i < 128 && i > 0 &&
+		    strchr("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_", i) !=
+			NULL;
+
+		ck_assert_msg(text_is_base64url(text, sizeof(text)) == digit, "%d", i);
+	}
+	ck_assert(!text_is_base64url("", 0));
+}
+END_TEST
+
 CHECK_MAIN(text,
     { every_code_point_is_one_sequence_and_surrogates_are_none, bytes_that_are_not_utf8_are_refused,
 	characters_are_counted_not_bytes, digits_are_read_and_nothing_else,
@@ -521,4 +535,4 @@ CHECK_MAIN(text,
 	what_does_not_fit_is_left_for_the_next_call_in_whole_characters,
 	every_byte_is_escaped_alike_wherever_it_stands, integers_are_written_in_digits,
 	percent_escapes_are_decoded_once_in_place, an_escape_does_not_reach_beyond_the_length,
-	all_but_the_unreserved_is_percent_encoded })
+	all_but_the_unreserved_is_percent_encoded, base64url_has_64_digits_and_no_other_byte })

@@ -10,10 +10,24 @@
 
 const char *const conf_field_names[FIELD_MAX + 1] = { "oop_max", "remaining_oop_max", "copay" };
 
+const char *const conf_algorithm_names[ALGORITHM_MAX + 1] = { "ES256", "ES384", "RS256", "PS256",
+	"HS256" };
+
+static const char *const auth_modes[] = { "off", "required", NULL };
+
 static const char *const merge_names[] = { "max", "min", "avg", "median", "first", "majority",
 	NULL };
 
-enum kind { KIND_TEXT, KIND_WORD, KIND_NUMBER, KIND_FLAG, KIND_CHOICE, KIND_GROUP, KIND_LIST };
+enum kind {
+	KIND_TEXT,
+	KIND_WORD,
+	KIND_NUMBER,
+	KIND_FLAG,
+	KIND_CHOICE,
+	KIND_CHOICES,
+	KIND_GROUP,
+	KIND_LIST
+};
 
 /* One key of a mapping: where it goes in the struct and what may stand there. */
 struct key {
@@ -107,6 +121,30 @@ static const struct key stats_keys[] = {
 	{ 0 },
 };
 
+static const struct key auth_keys[] = {
+	{ "mode", KIND_CHOICE, false, AT(conf, auth.mode), .text = "off", .choices = auth_modes,
+	    .help = "whether a request needs a bearer token" },
+	{ "issuer", KIND_TEXT, false, AT(conf, auth.issuer), .min = 1, .max = URL_MAX_BYTES,
+	    .help = "iss of a good token; required with mode required" },
+	{ "audience", KIND_TEXT, false, AT(conf, auth.audience), .min = 1, .max = URL_MAX_BYTES,
+	    .help = "what a good token has in aud; required with mode required" },
+	{ "jwks", KIND_TEXT, false, AT(conf, auth.jwks), .min = 2, .max = URL_MAX_BYTES,
+	    .help = "the issuer's set of keys: a file by its full path, or a https URL" },
+	{ "algorithms", KIND_CHOICES, false, AT(conf, auth.algorithms),
+	    .choices = conf_algorithm_names,
+	    .help = "that tokens are signed with; else ES256 with jwks, and HS256 with a secret" },
+	{ "secret_file", KIND_TEXT, false, AT(conf, auth.secret_file), .min = 2, .max = 1024,
+	    .help =
+		"secret of HS256 in hex digits, by its full path; without jwks, else what caredesk "
+		"token makes" },
+	{ "roles_claim", KIND_TEXT, false, AT(conf, auth.roles_claim), .min = 1, .max = 128,
+	    .text = "roles",
+	    .help = "where a token has its roles; with dots also inside, as realm_access.roles" },
+	{ "leeway_s", KIND_NUMBER, false, AT(conf, auth.leeway_s), .max = 300, .number = 60,
+	    .help = "how far the issuer's clock may be from ours" },
+	{ 0 },
+};
+
 static const struct key images_keys[] = {
 	{ "link_s", KIND_NUMBER, false, AT(conf, images.link_s), .min = 60, .max = 604800,
 	    .number = 3600,
@@ -132,8 +170,7 @@ static const struct key log_keys[] = {
 static const struct key top_keys[] = {
 	{ "listen", KIND_TEXT, false, AT(conf, listen), .min = 3, .max = CONF_HOST_MAX,
 	    .text = "127.0.0.1:8080",
-	    .help =
-		"ADDRESS:PORT of nginx; a loopback address, as there is no access control yet" },
+	    .help = "ADDRESS:PORT of nginx; with auth.mode off only a loopback address" },
 	{ "data", KIND_TEXT, false, AT(conf, data), .min = 1, .max = 1024, .text = "var",
 	    .help = "folder of all that is written" },
 	{ "user", KIND_WORD, false, AT(conf, user), .min = 1, .max = 32, .text = "www-data",
@@ -143,6 +180,7 @@ static const struct key top_keys[] = {
 	    .help =
 		"what links to images begin with, such as https://care.example; else where nginx "
 		"listens" },
+	{ "auth", KIND_GROUP, .keys = auth_keys, .help = "who may ask" },
 	{ "coalesce", KIND_GROUP, .keys = coalesce_keys, .help = "asking insurers" },
 	{ "events", KIND_GROUP, .keys = events_keys, .help = "registering events" },
 	{ "images", KIND_GROUP, .keys = images_keys, .help = "people's pictures" },
@@ -271,6 +309,25 @@ read_choice(const struct reader *r, yaml_node_t *node, const struct key *key, ch
 	return bad_value(r, node, key, why);
 }
 
+/* The words of a list as bits. */
+static enum err
+read_choices(const struct reader *r, yaml_node_t *node, const struct key *key, char *into)
+{
+	const yaml_node_item_t *item = node->data.sequence.items.start;
+	int64_t bits = 0, choice = 0;
+	enum err err = OK;
+
+	for (; item < node->data.sequence.items.top && err == OK; item++) {
+		err = read_choice(
+		    r, yaml_document_get_node(r->document, *item), key, (char *)&choice);
+		bits |= INT64_C(1) << choice;
+	}
+	if (err == OK && bits == 0)
+		err = bad_value(r, node, key, "must not be empty");
+	memcpy(into, &bits, sizeof(bits));
+	return err;
+}
+
 static enum err
 read_list(const struct reader *r, yaml_node_t *node, const struct key *key, char *into)
 {
@@ -311,6 +368,7 @@ read_value(const struct reader *r, yaml_node_t *node, const struct key *key, cha
 		[KIND_NUMBER] = { YAML_SCALAR_NODE, "must be a number", read_number },
 		[KIND_FLAG] = { YAML_SCALAR_NODE, "must be true or false", read_flag },
 		[KIND_CHOICE] = { YAML_SCALAR_NODE, "must be a word", read_choice },
+		[KIND_CHOICES] = { YAML_SEQUENCE_NODE, "must be a list", read_choices },
 		[KIND_GROUP] = { YAML_MAPPING_NODE, "must be a mapping", NULL },
 		[KIND_LIST] = { YAML_SEQUENCE_NODE, "must be a list", read_list },
 	};
@@ -388,7 +446,8 @@ set_defaults(const struct key *keys, char *into)
 
 		if (keys->kind == KIND_GROUP)
 			set_defaults(keys->keys, into);
-		else if (keys->kind == KIND_NUMBER || keys->kind == KIND_CHOICE)
+		else if (keys->kind == KIND_NUMBER || keys->kind == KIND_CHOICE ||
+		    keys->kind == KIND_CHOICES)
 			memcpy(at, &keys->number, sizeof(keys->number));
 		else if (keys->text != NULL)
 			memcpy(at, &keys->text, sizeof(keys->text));
@@ -435,10 +494,10 @@ check_listen(const char *where, struct conf *conf)
 		loopback = ntohl(v4.s_addr) >> 24 == 127;
 	else
 		goto bad;
-	if (!loopback)
+	if (!loopback && conf->auth.mode == AUTH_OFF)
 		return fail(ERR_INPUT,
-		    "%s: listen %s is not a loopback address; without access "
-		    "control caredesk serves no other",
+		    "%s: listen %s is not a loopback address, where anybody could do anything: "
+		    "set auth.mode to required, with issuer and audience, or listen on 127.0.0.1",
 		    where, s);
 	return OK;
 bad:
@@ -475,6 +534,81 @@ check_upstreams(const char *name, const struct conf *conf)
 				    name, line, items[i].name);
 	}
 	return OK;
+}
+
+/* Whether the URL's host is this machine by its loopback. */
+static bool
+is_loopback_url(const char *url)
+{
+	static const char *const hosts[] = { "localhost", "127.0.0.1", "[::1]" };
+
+	if (strncmp(url, "http://", 7) != 0)
+		return false;
+	for (size_t i = 0; i < sizeof(hosts) / sizeof(hosts[0]); i++) {
+		size_t n = strlen(hosts[i]);
+
+		if (strncmp(url + 7, hosts[i], n) == 0 && strchr(":/?", url[7 + n]) != NULL)
+			return true;
+	}
+	return false;
+}
+
+static enum err
+check_jwks(const char *name, struct conf_auth *auth)
+{
+	const char *jwks = auth->jwks;
+
+	if (jwks == NULL || jwks[0] == '/')
+		return OK;
+	auth->jwks_is_url = true;
+	if (strncmp(jwks, "https://", 8) != 0 && !is_loopback_url(jwks))
+		return fail(ERR_INPUT,
+		    "%s: auth.jwks must be a file's full path or begin with https://, or with "
+		    "http:// on a loopback address",
+		    name);
+	if (strcspn(jwks, "@# \"<>") != strlen(jwks) || !is_printable(jwks))
+		return fail(ERR_INPUT,
+		    "%s: auth.jwks must have neither a user, a fragment nor characters that need "
+		    "escaping",
+		    name);
+	return OK;
+}
+
+/* Where no algorithm is named: what the keys are for. */
+static enum err
+check_algorithms(const char *name, struct conf_auth *auth)
+{
+	const int64_t secret = INT64_C(1) << ALGORITHM_HS256;
+
+	if (auth->secret_file == NULL && (auth->jwks == NULL || (auth->algorithms & secret) != 0))
+		auth->secret_file = CONF_SECRET_FILE;
+	else if (auth->secret_file != NULL && auth->secret_file[0] != '/')
+		return fail(ERR_INPUT, "%s: auth.secret_file must be a full path", name);
+	if (auth->algorithms == 0)
+		auth->algorithms = (auth->jwks != NULL ? INT64_C(1) << ALGORITHM_ES256 : 0) |
+		    (auth->secret_file != NULL ? secret : 0);
+	if (auth->jwks == NULL && (auth->algorithms & ~secret) != 0)
+		return fail(ERR_INPUT, "%s: auth.jwks is missing: HS256 alone needs none", name);
+	if (auth->jwks != NULL && (auth->algorithms & ~secret) == 0)
+		return fail(ERR_INPUT, "%s: auth.jwks is for another algorithm than HS256", name);
+	if (auth->secret_file != NULL && (auth->algorithms & secret) == 0)
+		return fail(ERR_INPUT, "%s: auth.secret_file is for HS256 only", name);
+	return OK;
+}
+
+static enum err
+check_auth(const char *name, struct conf_auth *auth)
+{
+	enum err err;
+
+	if (auth->mode == AUTH_OFF)
+		return OK;
+	if (auth->issuer == NULL || auth->audience == NULL)
+		return fail(ERR_INPUT, "%s: auth.mode required needs auth.%s", name,
+		    auth->issuer == NULL ? "issuer" : "audience");
+	if ((err = check_jwks(name, auth)) != OK)
+		return err;
+	return check_algorithms(name, auth);
 }
 
 /* Following at_most from FIELD must end. */
@@ -653,6 +787,7 @@ fill(const struct reader *r, const struct conf_options *options, struct conf *co
 	if (options->data != NULL)
 		conf->data = options->data;
 	if ((err = check_listen(where, conf)) != OK ||
+	    (err = check_auth(r->name, &conf->auth)) != OK ||
 	    (err = check_upstreams(r->name, conf)) != OK ||
 	    (err = add_builtin_methods(conf)) != OK || (err = check_methods(r->name, conf)) != OK ||
 	    (err = check_public_url(r->name, conf)) != OK)

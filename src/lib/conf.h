@@ -26,6 +26,7 @@
 #define CONF_PUBLIC_URL_MAX 200
 #define CONF_DEMOS 3
 #define CONF_RUN_REQUESTS_MAX 1000000
+#define CONF_SECRET_FILE "run/token-secret" /* of tokens, where no other is named */
 #define CONF_LOCK_SHARE 20 /* nginx's cache may make a caller wait this part of deadline_ms */
 
 /* The fields that insurers answer with and that are merged, in this order everywhere. */
@@ -35,6 +36,32 @@ extern const char *const conf_field_names[FIELD_MAX + 1]; /* NULL at the end */
 
 /* How several values of a field become one. */
 enum conf_merge { MERGE_MAX, MERGE_MIN, MERGE_AVG, MERGE_MEDIAN, MERGE_FIRST, MERGE_MAJORITY };
+
+/* How a token may be signed (RFC 7518 section 3.1). */
+enum conf_algorithm {
+	ALGORITHM_ES256,
+	ALGORITHM_ES384,
+	ALGORITHM_RS256,
+	ALGORITHM_PS256,
+	ALGORITHM_HS256, /* by the local secret, never by a key of the set */
+	ALGORITHM_MAX
+};
+
+extern const char *const conf_algorithm_names[ALGORITHM_MAX + 1]; /* NULL at the end */
+
+enum conf_auth_mode { AUTH_OFF, AUTH_REQUIRED };
+
+/* Which tokens are good. */
+struct conf_auth {
+	int64_t mode; /* enum conf_auth_mode */
+	const char *issuer, *audience; /* NULL only where the mode is off */
+	const char *jwks; /* a file by its full path, or a URL; or NULL */
+	bool jwks_is_url;
+	int64_t algorithms; /* bits, by enum conf_algorithm */
+	const char *secret_file; /* NULL: no token is signed by a secret of ours */
+	const char *roles_claim;
+	int64_t leeway_s;
+};
 
 /* Lists: LINE comes first in each item, where it stands in the file (0: built in). */
 struct conf_upstream {
@@ -76,6 +103,8 @@ struct conf {
 			size_t count;
 		} methods;
 	} coalesce;
+
+	struct conf_auth auth;
 
 	struct {
 		int64_t link_s; /* how long a link to an image opens, at least */

@@ -657,3 +657,65 @@ jsonr_has(const struct jsonr *body, const char *name)
 {
 	return take_member(body, name) != NULL;
 }
+
+static bool
+take_text(struct json_object *at, const char **value, size_t *length)
+{
+	if (!json_object_is_type(at, json_type_string))
+		return false;
+	*value = json_object_get_string(at);
+	*length = (size_t)json_object_get_string_len(at);
+	return true;
+}
+
+bool
+jsonr_text(const struct jsonr *body, const char *name, const char **value, size_t *length)
+{
+	return take_text(take_member(body, name), value, length);
+}
+
+bool
+jsonr_list(const struct jsonr *body, const char *name, size_t *count)
+{
+	struct json_object *found = take_member(body, name);
+
+	if (!json_object_is_type(found, json_type_array))
+		return false;
+	*count = json_object_array_length(found);
+	return true;
+}
+
+bool
+jsonr_list_text(
+    const struct jsonr *body, const char *name, size_t i, const char **value, size_t *length)
+{
+	size_t count;
+
+	return jsonr_list(body, name, &count) && i < count &&
+	    take_text(json_object_array_get_idx(take_member(body, name), i), value, length);
+}
+
+bool
+jsonr_object(const struct jsonr *body, const char *name, struct jsonr *member)
+{
+	member->root = take_member(body, name);
+	return json_object_is_type(member->root, json_type_object);
+}
+
+bool
+jsonr_given(const struct jsonr *body, const char *name)
+{
+	return json_object_object_get_ex(body->root, name, NULL);
+}
+
+bool
+jsonr_is_flat(const struct jsonr *body)
+{
+	json_object_object_foreach(body->root, name, child) {
+		(void)name;
+		if (json_object_is_type(child, json_type_array) ||
+		    json_object_is_type(child, json_type_object))
+			return false;
+	}
+	return true;
+}

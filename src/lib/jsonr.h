@@ -64,4 +64,18 @@ bool jsonr_item(const struct jsonr *body, const char *name, size_t i, struct jso
 /* True if the member is there and not null: asked before an optional one is read. */
 bool jsonr_has(const struct jsonr *body, const char *name);
 
+/* For who judges a body by himself, in words of his own: false, and nothing else, if member NAME is
+ * no string, no list, no list with a string at I, no object.  What is found is lent by BODY. */
+bool jsonr_text(const struct jsonr *body, const char *name, const char **value, size_t *length);
+bool jsonr_list(const struct jsonr *body, const char *name, size_t *count);
+bool jsonr_list_text(
+    const struct jsonr *body, const char *name, size_t i, const char **value, size_t *length);
+bool jsonr_object(const struct jsonr *body, const char *name, struct jsonr *member);
+
+/* Whether the member is there, also as null. */
+bool jsonr_given(const struct jsonr *body, const char *name);
+
+/* Whether no member is a list or an object. */
+bool jsonr_is_flat(const struct jsonr *body);
+
 #endif

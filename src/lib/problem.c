@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #define RETRY_AFTER_S "1"
+#define CHALLENGE "Bearer realm=\"caredesk\""
 
 static const struct problem table[] = {
 	{ ERR_INPUT, 400, false, "invalid-input", "The request is not valid",
@@ -129,6 +130,13 @@ put_body(const struct request *req, struct response *res, const struct problem *
 	return jsonw_close(&w);
 }
 
+/* RFC 6750 section 3: who has sent nothing hears of no error. */
+static const char *
+challenge_to(const struct request *req)
+{
+	return req->authorization[0] == '\0' ? CHALLENGE : CHALLENGE ", error=\"invalid_token\"";
+}
+
 enum err
 problem_send(
     const struct request *req, struct response *res, enum err code, problem_members more, void *ctx)
@@ -140,6 +148,9 @@ problem_send(
 		return fail(ERR_GONE, "%s", err_words());
 	response_begin(res, problem->status, PROBLEM_TYPE);
 	if (problem->retry && (err = response_field(res, "Retry-After", RETRY_AFTER_S)) != OK)
+		return err;
+	if (code == ERR_UNAUTHORIZED &&
+	    (err = response_field(res, "WWW-Authenticate", challenge_to(req))) != OK)
 		return err;
 	return put_body(req, res, problem, more, ctx);
 }

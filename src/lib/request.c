@@ -23,9 +23,12 @@ static const struct {
 	{ "OPTIONS", METHOD_OPTIONS },
 };
 
-/* The meta-variables that matter, found in one pass over all of them. */
+/* The meta-variables that matter, found in one pass over all of them.  No client can send those
+ * that begin with CAREDESK_: nginx makes HTTP_... of its fields. */
 enum meta {
 	META_ACCEPT,
+	META_AUTHORIZATION,
+	META_CACHED_AT,
 	META_CONTENT_ENCODING,
 	META_CONTENT_LENGTH,
 	META_CONTENT_TYPE,
@@ -33,6 +36,7 @@ enum meta {
 	META_IF_MATCH,
 	META_IF_NONE_MATCH,
 	META_METHOD,
+	META_OPERATOR,
 	META_PREFER,
 	META_REQUEST_ID,
 	META_TRACEPARENT,
@@ -47,6 +51,8 @@ enum meta {
 
 static const struct request_text meta_names[META_MAX] = {
 	[META_ACCEPT] = META("HTTP_ACCEPT"),
+	[META_AUTHORIZATION] = META("HTTP_AUTHORIZATION"),
+	[META_CACHED_AT] = META("CAREDESK_CACHED_AT"),
 	[META_CONTENT_ENCODING] = META("HTTP_CONTENT_ENCODING"),
 	[META_CONTENT_LENGTH] = META("CONTENT_LENGTH"),
 	[META_CONTENT_TYPE] = META("CONTENT_TYPE"),
@@ -54,6 +60,7 @@ static const struct request_text meta_names[META_MAX] = {
 	[META_IF_MATCH] = META("HTTP_IF_MATCH"),
 	[META_IF_NONE_MATCH] = META("HTTP_IF_NONE_MATCH"),
 	[META_METHOD] = META("REQUEST_METHOD"),
+	[META_OPERATOR] = META("CAREDESK_OPERATOR"),
 	[META_PREFER] = META("HTTP_PREFER"),
 	[META_REQUEST_ID] = META("REQUEST_ID"),
 	[META_TRACEPARENT] = META("HTTP_TRACEPARENT"),
@@ -260,6 +267,9 @@ request_begin(struct request *req, const struct request_source *source)
 	req->if_none_match = values[META_IF_NONE_MATCH];
 	req->idempotency_key = values[META_IDEMPOTENCY_KEY];
 	req->prefer = values[META_PREFER];
+	req->authorization = values[META_AUTHORIZATION];
+	req->by_operator = strcmp(values[META_OPERATOR], "1") == 0;
+	req->cached_at = values[META_CACHED_AT];
 	req->roles = 0;
 	req->who = "";
 	req->content_length = req->content_left = 0;

@@ -17,6 +17,7 @@
 #include <sys/types.h>
 
 #include "lib/err.h"
+#include "lib/who.h"
 
 #define REQUEST_PATH_MAX 512
 #define REQUEST_QUERY_MAX 8192
@@ -79,8 +80,14 @@ struct request {
 	struct request_param params[REQUEST_PARAMS_MAX];
 	size_t param_count;
 
-	unsigned roles; /* enum role of who asks; set by route */
-	const char *who; /* who asks, for the audit; set by route */
+	const char *authorization; /* the field; of it nothing may be logged or answered */
+	bool by_operator; /* through nginx's private socket */
+	const char *cached_at; /* where nginx keeps answers, once it may ask for them; else "" */
+
+	/* Who asks; set by route.  The next two are of it. */
+	struct who asks;
+	unsigned roles; /* enum role */
+	const char *who; /* for the audit */
 
 	/* Set by route: what stood where the template has {name}. */
 	const char *template;

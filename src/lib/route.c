@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "lib/auth.h"
 #include "lib/clock.h"
 #include "lib/log.h"
 #include "lib/metrics.h"
@@ -19,12 +20,6 @@ static const struct {
 	{ METHOD_PATCH, "PATCH" },
 	{ METHOD_DELETE, "DELETE" },
 	{ METHOD_OPTIONS, "OPTIONS" },
-}, role_names[] = {
-	{ ROLE_CAREGIVER, "caregiver" },
-	{ ROLE_MANAGER, "manager" },
-	{ ROLE_ACCOUNTANT, "accountant" },
-	{ ROLE_ADMIN, "admin" },
-	{ ROLE_NONE, "anyone" },
 };
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
@@ -124,23 +119,42 @@ acceptable(const struct request *req, const char *produces)
 	return false;
 }
 
+/* Whether who asks may have this; what is for anyone is not asked about. */
+static enum err
+authorize(const struct route *route, struct request *req)
+{
+	enum err err = OK;
+
+	if (req->by_operator)
+		auth_grant(WHO_OPERATOR, ROLES_ALL, &req->asks);
+	else if ((route->roles & ROLE_NONE) != 0)
+		auth_grant(WHO_ANYONE, ROLE_NONE, &req->asks);
+	else if ((err = auth_check(req->authorization, &req->asks)) != OK)
+		return err;
+	req->roles = req->asks.roles;
+	req->who = req->asks.name;
+	if ((req->roles & route->roles) == 0)
+		return fail(ERR_FORBIDDEN, "none of your roles may do this");
+	return OK;
+}
+
 static enum err
 dispatch(const struct route *routes, struct request *req, struct response *res)
 {
 	const struct route *route;
 	unsigned allowed;
+	enum err err;
 
 	route = find(routes, req, &allowed);
 	if (route == NULL && allowed != 0)
 		return answer_allowed(req, res, allowed);
 	if (route == NULL)
 		return fail(ERR_NOT_FOUND, "there is nothing at this address");
+	if ((err = authorize(route, req)) != OK)
+		return err;
 	if (!acceptable(req, route->produces))
 		return fail(ERR_NOT_ACCEPTABLE, "this resource is %s",
 		    route->produces != NULL ? route->produces : "application/json");
-	/* Without access control everybody may do everything. */
-	req->roles = ROLES_ALL;
-	req->who = "anonymous";
 	return route->handler(req, res);
 }
 
@@ -226,8 +240,8 @@ route_list(const struct route *routes)
 			if (routes->method == method_names[i].bit)
 				(void)printf("%s %s ", method_names[i].name, routes->path);
 		for (size_t i = 0; i < COUNT(role_names); i++)
-			if ((routes->roles & role_names[i].bit) != 0) {
-				(void)printf("%s%s", comma, role_names[i].name);
+			if ((routes->roles & 1U << i) != 0) {
+				(void)printf("%s%s", comma, role_names[i]);
 				comma = ",";
 			}
 		(void)printf("\n");

@@ -8,9 +8,10 @@
  *
  * {name} stands for one whole segment, which the handler takes with request_capture(); a literal
  * segment wins over a captured one if it comes first in the table.  HEAD is answered wherever
- * there is GET, OPTIONS everywhere; a known path with another method is 405 with Allow.  A handler
- * either makes its answer and returns OK, or returns what went wrong and route makes the problem of
- * it; every request ends in one line of the log and counts in the metrics.
+ * there is GET, OPTIONS everywhere; a known path with another method is 405 with Allow.  A route
+ *that is not for ROLES_ANYONE needs a good token (auth), else 401, with one of its roles, else 403.
+ *A handler either makes its answer and returns OK, or returns what went wrong and route makes the
+ *problem of it; every request ends in one line of the log and counts in the metrics.
  *
  * The table must stay; any thread.
  */
@@ -19,25 +20,14 @@
 
 #include "lib/request.h"
 #include "lib/response.h"
-
-/* Who may: checked by auth, from the roles of the token. */
-enum role {
-	ROLE_CAREGIVER = 1 << 0,
-	ROLE_MANAGER = 1 << 1,
-	ROLE_ACCOUNTANT = 1 << 2,
-	ROLE_ADMIN = 1 << 3,
-	ROLE_NONE = 1 << 4 /* also without a token */
-};
-
-#define ROLES_ALL (ROLE_CAREGIVER | ROLE_MANAGER | ROLE_ACCOUNTANT | ROLE_ADMIN)
-#define ROLES_ANYONE (ROLES_ALL | ROLE_NONE)
+#include "lib/who.h"
 
 typedef enum err (*route_handler)(struct request *req, struct response *res);
 
 struct route {
 	enum method method;
 	const char *path;
-	unsigned roles;
+	unsigned roles; /* enum role of who.h: one of these is needed */
 	route_handler handler;
 	const char *produces; /* types it can make, with commas; NULL is application/json */
 };

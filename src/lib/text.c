@@ -232,6 +232,18 @@ text_hex(const char *s, size_t n, unsigned char *bytes)
 	return true;
 }
 
+bool
+text_is_base64url(const char *s, size_t n)
+{
+	size_t i;
+
+	for (i = 0; i < n; i++)
+		if (!((s[i] >= 'A' && s[i] <= 'Z') || (s[i] >= 'a' && s[i] <= 'z') ||
+			(s[i] >= '0' && s[i] <= '9') || s[i] == '-' || s[i] == '_'))
+			return false;
+	return n > 0;
+}
+
 void
 text_to_hex(const unsigned char *bytes, size_t n, char *out)
 {

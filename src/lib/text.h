@@ -41,6 +41,10 @@ int text_hex_digit(char c);
 /* Whether TEXT is longer than END and ends with it, whatever the case of ASCII letters. */
 bool text_ends_with(const char *text, const char *end);
 
+/* Letters, digits, - and _ only, at least one: the digits of base64url (RFC 4648 section 5) without
+ * padding.  Asked before libsodium 1.0.18 decodes, which takes bytes above 127 for digits, too. */
+bool text_is_base64url(const char *s, size_t n);
+
 /* Writes 2N lower-case digits and a NUL. */
 void text_to_hex(const unsigned char *bytes, size_t n, char *out);
 

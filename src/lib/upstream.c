@@ -22,6 +22,7 @@
 #define LOG_EVERY_US CLOCK_SECOND_US
 #define QUICK_US CLOCK_MS_US
 #define QUICK_FOR_US (100 * CLOCK_MS_US)
+#define GIVE_UP_WITHIN_US (200 * CLOCK_MS_US)
 #define PATIENCE_US (5 * CLOCK_MS_US)
 #define TRACE_FIELD "traceparent: "
 #define TRACE_FIELD_SIZE 80
@@ -438,6 +439,24 @@ patience_us(int64_t now_us)
 	return now_us - atomic_load(&quick_at_us) < QUICK_FOR_US ? PATIENCE_US : 0;
 }
 
+/* At most until UNTIL_US, and not for long where somebody may give up meanwhile; now, once he has.
+ */
+static int64_t
+while_wanted_us(const struct upstream_call *calls, size_t count, int64_t now_us, int64_t until_us)
+{
+	for (size_t i = 0; i < count; i++) {
+		const atomic_bool *give_up = calls[i].upstream->config->give_up;
+
+		if (give_up == NULL)
+			continue;
+		if (atomic_load(give_up))
+			return now_us;
+		if (until_us > now_us + GIVE_UP_WITHIN_US)
+			until_us = now_us + GIVE_UP_WITHIN_US;
+	}
+	return until_us;
+}
+
 /* Until all are done or the deadline has come. */
 static void
 drive(struct lane *lane, struct upstream_call *calls, size_t count, int64_t start_us,
@@ -452,13 +471,15 @@ drive(struct lane *lane, struct upstream_call *calls, size_t count, int64_t star
 			break;
 		collect(lane, calls, count, start_us);
 		now_us = clock_monotonic_us();
-		if (running == 0 || now_us >= deadline_us)
+		if (running == 0 || now_us >= deadline_us ||
+		    while_wanted_us(calls, count, now_us, deadline_us) == now_us)
 			break;
 		if (!waiting && now_us >= seat_until_us) {
 			pool_wait_begin();
 			waiting = true;
 		}
 		until_us = waiting || deadline_us < seat_until_us ? deadline_us : seat_until_us;
+		until_us = while_wanted_us(calls, count, now_us, until_us);
 		if (curl_multi_poll(lane->multi, NULL, 0, (int)((until_us - now_us + 999) / 1000),
 			&ignored) != CURLM_OK)
 			break;

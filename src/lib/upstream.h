@@ -17,6 +17,7 @@
 #ifndef CAREDESK_UPSTREAM_H
 #define CAREDESK_UPSTREAM_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -55,6 +56,7 @@ struct upstream_config {
 	bool private_network; /* a name may resolve to a private or loopback address */
 	unsigned circuit_failures;
 	int64_t circuit_pause_us;
+	const atomic_bool *give_up; /* set by whoever cannot wait for its calls; or NULL */
 };
 
 struct upstream;
