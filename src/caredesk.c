@@ -7,8 +7,10 @@
 #include <unistd.h>
 
 #include "caredesk.h"
+#include "lib/keyring.h"
 #include "lib/log.h"
 #include "lib/text.h"
+#include "lib/token.h"
 #include "lib/upstream.h"
 #include "lib/user.h"
 
@@ -26,6 +28,17 @@ check_upstream(const struct conf_upstream *item)
 	return err;
 }
 
+/* A URL as provider will open it; a file as the programs will read it. */
+static enum err
+check_keys(const struct conf_auth *auth)
+{
+	const struct conf_upstream item = { .name = "auth.jwks", .url = auth->jwks };
+
+	if (auth->mode == AUTH_OFF || auth->jwks == NULL)
+		return OK;
+	return auth->jwks_is_url ? check_upstream(&item) : keyring_check_file(auth->jwks);
+}
+
 enum err
 check_usable(const struct conf_options *options, const struct conf *conf)
 {
@@ -39,6 +52,8 @@ check_usable(const struct conf_options *options, const struct conf *conf)
 		if ((err = check_upstream(item)) != OK)
 			return fail(err, "%s:%d: %s", file, (int)item->line, err_words());
 	}
+	if ((err = check_keys(&conf->auth)) != OK)
+		return fail(err, "%s: auth.jwks: %s", file, err_words());
 	return geteuid() == 0 ? user_find(conf->user, &user) : OK;
 }
 
@@ -141,6 +156,8 @@ static const struct command {
 	    "send N requests to the service, and show what it counted and how long they took" },
 	{ "rotate-log", "", "z", caredesk_rotate,
 	    "rename the access log if it is large, and remove old ones that are counted" },
+	{ "token", "", "sogntx", caredesk_token,
+	    "make a token that is signed with the local secret, or --check one" },
 	{ "problems", "", "", print_problems, "print the page of all problems (Markdown)" },
 	{ "version", "", "", print_version, "print the version" },
 	{ "help", "", "", print_help, "print this" },
@@ -159,12 +176,20 @@ static const struct {
 	{ 'l', "listen", "ADDRESS:PORT", "instead of what the configuration says" },
 	{ 'd', "data", "DIR", "likewise: the folder of all that is written" },
 	{ 'e', "events", "N", "demo: how many; 100,000 if not given" },
-	{ 'n', "caregivers", "N", "demo: how many; 1,000 if not given" },
+	{ 'n', "caregivers", "N[,N]",
+	    "demo: how many; 1,000 if not given; token: the ids of those whose manager they are" },
 	{ 'r', "repair", NULL, "recount: put right what differs" },
 	{ 'k', "retry", "KEY", "import: that of an attempt before, so that nothing is done twice" },
 	{ 'z', "size", "MIB",
 	    "rotate-log: if the log has so much; 0 is always; else as the configuration says" },
 	{ 'y', "yes", NULL, "person erase: do not ask" },
+	{ 's', "sub", "NAME", "token: whose it is" },
+	{ 'o', "role", "ROLE",
+	    "token: caregiver, manager, accountant or admin; may be given again" },
+	{ 'g', "caregiver", "ID", "token: who they are, of a caregiver" },
+	{ 't', "ttl", "SECONDS", "token: how long it is good; 3600 if not given, and at most" },
+	{ 'x', "check", NULL,
+	    "token: say what the one on standard input says, or why it is refused" },
 	{ 'v', "version", NULL, "print the version" },
 	{ 'h', "help", NULL, "print this, or what one command takes" },
 };
@@ -231,6 +256,39 @@ read_number(const char *name, const char *text, int64_t min, int64_t max, int64_
 	    (long long)max);
 }
 
+static enum err
+read_role(const char *name, unsigned *roles)
+{
+	for (unsigned r = 0; r < ROLE_COUNT; r++)
+		if (strcmp(name, role_names[r]) == 0) {
+			*roles |= 1U << r;
+			return OK;
+		}
+	return fail(ERR_INPUT, "--role must be one of caregiver, manager, accountant, admin");
+}
+
+/* The letters of caredesk token. */
+static enum err
+take_token_option(char letter, struct caredesk_options *options)
+{
+	switch (letter) {
+	case 's':
+		options->sub = optarg;
+		return OK;
+	case 'o':
+		return read_role(optarg, &options->roles);
+	case 'g':
+		return read_number("caregiver", optarg, 1, INT64_MAX, &options->caregiver);
+	case 't':
+		return read_number("ttl", optarg, 1, TOKEN_LIFE_MAX_S, &options->ttl_s);
+	case 'x':
+		options->check = true;
+		return OK;
+	default:
+		return letter == '?' ? fail(ERR_INPUT, "see caredesk --help") : OK;
+	}
+}
+
 /* What a letter says.  Each is remembered in GIVEN, which has room for one more. */
 static enum err
 take_option(char letter, char *given, struct caredesk_options *options)
@@ -250,8 +308,8 @@ take_option(char letter, char *given, struct caredesk_options *options)
 	case 'e':
 		return read_number("events", optarg, 1, DEMO_EVENTS_MAX, &options->events);
 	case 'n':
-		return read_number(
-		    "caregivers", optarg, 1, DEMO_CAREGIVERS_MAX, &options->caregivers);
+		options->caregivers = optarg;
+		return OK;
 	case 'k':
 		options->retry = optarg;
 		return OK;
@@ -264,7 +322,7 @@ take_option(char letter, char *given, struct caredesk_options *options)
 		options->yes = true;
 		return OK;
 	default:
-		return letter == '?' ? fail(ERR_INPUT, "see caredesk --help") : OK;
+		return take_token_option(letter, options);
 	}
 }
 
@@ -371,7 +429,9 @@ run_command(const struct command *command, const struct caredesk_options *option
 int
 main(int argc, char **argv)
 {
-	struct caredesk_options options = { .events = 100000, .caregivers = 1000, .size_mib = -1 };
+	struct caredesk_options options = {
+		.events = 100000, .size_mib = -1, .ttl_s = TOKEN_LIFE_MAX_S
+	};
 	const struct command *command = NULL;
 	char given[GIVEN_SIZE];
 	int named = 0;

@@ -15,6 +15,8 @@
  *	caredesk_fsck.c      whether all data are sound, and agree
  *	caredesk_person.c    all that is stored of a person, given out or erased
  *	caredesk_load.c      requests to the service, and what it counted
+ *	caredesk_secret.c    secrets that we make for ourselves
+ *	caredesk_token.c     tokens: made, and looked at
  *	caredesk_rotate.c    another name for the access log; old ones removed
  *	caredesk_progress.c  how far a command is
  */
@@ -42,10 +44,16 @@ struct progress;
 struct caredesk_options {
 	struct conf_options conf;
 	const char *argument, *second; /* NULL where not given */
-	int64_t events, caregivers;
+	int64_t events;
+	const char *caregivers; /* a number or ids; NULL where not given */
 	int64_t size_mib; /* -1 where not given */
 	const char *retry; /* NULL where not given */
 	bool repair, yes;
+	const char *sub; /* NULL where not given */
+	unsigned roles; /* enum role */
+	int64_t caregiver; /* 0 where not given */
+	int64_t ttl_s;
+	bool check;
 };
 
 /* What conf cannot judge by itself: URLs by libcurl, files, the user.  ERR_INPUT, as conf_load().
@@ -66,6 +74,13 @@ enum err render_all(const struct conf *conf) MUST_CHECK;
  * from where make install has put it, and our own files.  Without Swagger UI, which is logged, only
  * the document. */
 enum err docs_put(const char *program_dir) MUST_CHECK;
+
+/* FILE holds BYTES_N random bytes in hex digits, and only root and USER may read it; it is made
+ * where it is not there. */
+#define SECRET_BYTES_MAX 64
+#define SECRET_LINK_BYTES 32
+#define SECRET_TOKEN_BYTES 64
+enum err secret_make(const char *file, size_t bytes_n, const char *user) MUST_CHECK;
 
 /* Starts everything and stays until told to stop. */
 enum err caredesk_run(const struct conf_options *options) MUST_CHECK;
@@ -90,6 +105,7 @@ enum err restore_tidy(void) MUST_CHECK;
 enum err caredesk_person_export(const struct caredesk_options *options) MUST_CHECK;
 enum err caredesk_person_erase(const struct caredesk_options *options) MUST_CHECK;
 enum err caredesk_rotate(const struct caredesk_options *options) MUST_CHECK;
+enum err caredesk_token(const struct caredesk_options *options) MUST_CHECK;
 
 /* Who does what these commands do, for the audit. */
 #define OPERATOR "operator"

@@ -11,6 +11,7 @@
 #include "lib/clock.h"
 #include "lib/ledger.h"
 #include "lib/tariff.h"
+#include "lib/text.h"
 #include "lib/user.h"
 
 #define SEED UINT64_C(0x9e3779b97f4a7c15)
@@ -40,6 +41,7 @@ static const struct {
 	{ "Night watch", 148000, 3 },
 };
 
+#define CAREGIVERS 1000 /* where nothing is said */
 #define TYPES (sizeof(types) / sizeof(types[0]))
 
 /* How many events an hour has, beside the others of its day. */
@@ -52,6 +54,7 @@ struct demo {
 	struct ledger_actor actor;
 	struct progress progress;
 	int64_t type_ids[TYPES];
+	int64_t caregivers;
 	uint64_t random;
 	int64_t begin_us; /* a full hour */
 	int64_t hour, weight, weight_all; /* of the hours before HOUR; of all */
@@ -132,7 +135,7 @@ next_caregiver(struct demo *demo)
 {
 	double at = share(demo);
 
-	return 1 + (int64_t)(at * at * (double)demo->options->caregivers);
+	return 1 + (int64_t)(at * at * (double)demo->caregivers);
 }
 
 /* Accounting takes its days; 0 if it has not paid by now. */
@@ -252,20 +255,31 @@ make_all(struct demo *demo)
 	return err;
 }
 
+static enum err
+read_caregivers(const char *text, int64_t *count)
+{
+	*count = CAREGIVERS;
+	if (text == NULL ||
+	    (text_uint(text, strlen(text), count) && *count >= 1 && *count <= DEMO_CAREGIVERS_MAX))
+		return OK;
+	return fail(ERR_INPUT, "--caregivers must be a whole number of 1..%d", DEMO_CAREGIVERS_MAX);
+}
+
 enum err
 caredesk_demo(const struct caredesk_options *options)
 {
 	struct demo demo = {
 		.options = options, .actor = { OPERATOR, clock_now_us() }, .random = SEED
 	};
-	struct data data;
-	enum err err = data_open(&options->conf, DATA_WRITE, &data);
+	struct data data = { .lock_fd = -1 };
+	enum err err = read_caregivers(options->caregivers, &demo.caregivers);
 
-	if (err == OK && (err = user_become(data.conf->user)) == OK &&
+	if (err == OK && (err = data_open(&options->conf, DATA_WRITE, &data)) == OK &&
+	    (err = user_become(data.conf->user)) == OK &&
 	    (err = data_write_ledger(&demo.db)) == OK && (err = make_all(&demo)) == OK)
 		(void)printf("made %" PRId64 " events of %zu types, of up to %" PRId64
 			     " caregivers\n",
-		    demo.made, TYPES, options->caregivers);
+		    demo.made, TYPES, demo.caregivers);
 	db_close(demo.db);
 	data_close(&data);
 	return err;

@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -254,6 +255,66 @@ put_cache(FILE *out, const struct conf *conf)
 		(void)fputs(template("coalesce.cache"), out);
 }
 
+/* Whether nginx is to ask the program before it looks into its cache. */
+static bool
+is_checked_first(const struct conf *conf)
+{
+	return conf->auth.mode == AUTH_REQUIRED && conf->coalesce.max_age_s > 0;
+}
+
+static void
+put_first(FILE *out, const struct conf *conf)
+{
+	if (is_checked_first(conf))
+		(void)fputs("\t\t\tset $cached_at /.cached/coalesce;", out);
+	else
+		put_cache(out, conf);
+}
+
+static void
+put_second(FILE *out, const struct conf *conf)
+{
+	if (is_checked_first(conf))
+		(void)fputs(template("coalesce.checked"), out);
+}
+
+/* Of HOST[:PORT], without the port; an address of IPv6 has brackets. */
+static size_t
+host_length(const char *s, size_t n)
+{
+	size_t end = s[0] == '[' ? strcspn(s, "]") + 1 : strcspn(s, ":");
+
+	return end < n ? end : n;
+}
+
+/* Behind a backslash nothing is a word of nginx's own. */
+static void
+put_host(FILE *out, const char *host, size_t n)
+{
+	(void)fprintf(out, "\t\t\"\\\\%.*s\" \"\";\n", (int)n, host);
+}
+
+/* By which names this server is asked, beside those of the loopback: with access control, where it
+ * listens, and where the public URL leads. */
+static void
+put_hosts(FILE *out, const struct conf *conf)
+{
+	static const char characters[] =
+	    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789.-[:]";
+	const char *public_host = strstr(conf->public_url, "://") + 3;
+	size_t n = strcspn(public_host, "/"), own_n = strlen(conf->listen);
+
+	if (conf->auth.mode == AUTH_OFF)
+		return;
+	own_n = host_length(conf->listen, own_n);
+	put_host(out, conf->listen, own_n);
+	if (strspn(public_host, characters) < n)
+		return;
+	n = host_length(public_host, n);
+	if (n != own_n || strncasecmp(public_host, conf->listen, n) != 0)
+		put_host(out, public_host, n);
+}
+
 static void
 set_values(struct values *values, const struct conf *conf, const char *secret)
 {
@@ -272,6 +333,9 @@ set_values(struct values *values, const struct conf *conf, const char *secret)
 		{ "problems", put_problems },
 		{ "user", put_user },
 		{ "coalesce_cache", put_cache },
+		{ "coalesce_first", put_first },
+		{ "coalesce_second", put_second },
+		{ "hosts", put_hosts },
 	};
 	int64_t deadline_ms = conf->coalesce.deadline_ms;
 

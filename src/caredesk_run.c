@@ -24,7 +24,6 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/prctl.h>
-#include <sys/random.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -47,7 +46,6 @@
 #define STOP_WITHIN_US (18 * CLOCK_SECOND_US / 10)
 #define NGINX_FIRST_US (11 * CLOCK_SECOND_US / 10) /* the programs' stop begins after it */
 #define OTHERS_WITHIN_US (5 * CLOCK_SECOND_US)
-#define NEW_SECRET LINK_SECRET_FILE ".new"
 #define ALIVE_LOCK "run/alive" /* shared by all processes that we start, as long as they live */
 #define CHILDREN (PROGRAM_COUNT + 2)
 #define NGINX PROGRAM_COUNT
@@ -212,6 +210,7 @@ make_tree(const char *name)
 		{ "html", false },
 		{ "html/docs", false },
 		{ "html/problems", false },
+		{ "run/keys", true },
 		{ "db", true },
 		{ "blobs", true },
 	};
@@ -230,43 +229,16 @@ make_tree(const char *name)
 	return err;
 }
 
-/* What links are signed with, made once; -1 with errno. */
-static int
-open_secret(void)
-{
-	unsigned char bytes[(LINK_SECRET_SIZE - 1) / 2];
-	char text[LINK_SECRET_SIZE];
-	struct link_secret there;
-	int fd;
-
-	if (link_secret_read(&there) == OK)
-		return open(LINK_SECRET_FILE, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-	(void)unlink(NEW_SECRET);
-	if (getrandom(bytes, sizeof(bytes), 0) != sizeof(bytes) ||
-	    (fd = open(NEW_SECRET, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600)) < 0)
-		return -1;
-	text_to_hex(bytes, sizeof(bytes), text);
-	if (write(fd, text, sizeof(text) - 1) == sizeof(text) - 1 && fsync(fd) == 0 &&
-	    rename(NEW_SECRET, LINK_SECRET_FILE) == 0)
-		return fd;
-	(void)close(fd);
-	return -1;
-}
-
-/* Readable for root, the user's group, and nobody else, also where it was another's before. */
+/* What links are signed with, and tokens where no other secret is named. */
 static enum err
-make_secret(const char *name)
+make_secrets(const struct conf *conf)
 {
-	struct user user = { .uid = geteuid(), .gid = getegid() };
-	bool root = geteuid() == 0;
-	enum err err = root ? user_find(name, &user) : OK;
-	int fd = err == OK ? open_secret() : -1;
+	const struct conf_auth *auth = &conf->auth;
+	enum err err = secret_make(LINK_SECRET_FILE, SECRET_LINK_BYTES, conf->user);
 
-	if (err == OK &&
-	    (fd < 0 || fchown(fd, geteuid(), user.gid) != 0 || fchmod(fd, root ? 0640 : 0600) != 0))
-		err = fail(ERR_INPUT, LINK_SECRET_FILE ": %m");
-	if (fd >= 0)
-		(void)close(fd);
+	if (err == OK && auth->mode == AUTH_REQUIRED && auth->secret_file != NULL &&
+	    strcmp(auth->secret_file, CONF_SECRET_FILE) == 0)
+		err = secret_make(CONF_SECRET_FILE, SECRET_TOKEN_BYTES, conf->user);
 	return err;
 }
 
@@ -290,7 +262,7 @@ open_data(struct house *house)
 		return fail(ERR_INPUT, "data folder %s: %m", name);
 	if ((err = check_ours(name)) != OK || (err = take_lock(house, name)) != OK ||
 	    (err = await_end_of_others(name)) != OK || (err = make_tree(house->conf->user)) != OK ||
-	    (err = make_secret(house->conf->user)) != OK || (err = restore_tidy()) != OK)
+	    (err = make_secrets(house->conf)) != OK || (err = restore_tidy()) != OK)
 		return err;
 	return empty_cache();
 }

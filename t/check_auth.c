@@ -211,7 +211,7 @@ START_TEST(each_of_many_tokens_is_its_own)
 	begin();
 	auth_close();
 	signer_open(&secret, "HS256", NULL);
-	put_file("secret", "3031323334353637383961626364656630313233343536373839616263646566");
+	put_file("secret", TOKENS_SECRET_HEX);
 	conf.auth.secret_file = "secret";
 	conf.auth.jwks = NULL;
 	conf.auth.algorithms = 1 << ALGORITHM_HS256;
@@ -229,7 +229,7 @@ START_TEST(each_of_many_tokens_is_its_own)
 	}
 	for (size_t i = 0; i < COUNT(threads); i++)
 		ck_assert_int_eq(pthread_create(&threads[i], NULL, ask_all, NULL), 0);
-	put_file("secret", "3031323334353637383961626364656630313233343536373839616263646566\n");
+	put_file("secret", TOKENS_SECRET_HEX "\n");
 	(void)ask_all(NULL);
 	for (size_t i = 0; i < COUNT(threads); i++)
 		ck_assert_int_eq(pthread_join(threads[i], NULL), 0);

@@ -13,6 +13,8 @@
 
 #define UPSTREAM "coalesce:\n  upstreams:\n    - {name: alpha, url: \"https://alpha.test/\"}\n"
 
+#define REQUIRED "auth: {mode: required, issuer: i, audience: a}\n"
+
 /* What was rendered last. */
 static char *text;
 static size_t text_n;
@@ -73,6 +75,10 @@ static const struct {
 	{ "the shortest deadline", "coalesce:\n  deadline_ms: 10\n", NULL },
 	{ "the longest deadline", "coalesce:\n  deadline_ms: 60000\n  max_age_s: 86400\n", NULL },
 	{ "a high port", "", "127.0.0.1:65535" },
+	{ "tokens", REQUIRED "public_url: https://Care.example:8443\n", NULL },
+	{ "tokens, one host", REQUIRED "public_url: http://127.0.0.1\n", NULL },
+	{ "tokens, words of nginx", REQUIRED "public_url: https://default\n", NULL },
+	{ "tokens, no caching", REQUIRED "coalesce: {max_age_s: 0}\n", "[::1]:8080" },
 };
 
 START_TEST(every_placeholder_is_filled)
@@ -123,6 +129,49 @@ START_TEST(nothing_is_cached_where_max_age_is_0)
 	ck_assert_uint_eq(said("fastcgi_cache_lock"), 0);
 	ck_assert_uint_eq(
 	    said("fastcgi_pass coalesce;"), 5); /* the resource, twice its health and metrics */
+}
+END_TEST
+
+START_TEST(where_tokens_are_asked_for_the_cache_is_behind_the_program)
+{
+	render("", NULL);
+	ck_assert_uint_eq(said("/.cached/coalesce"), 0);
+	render(REQUIRED, NULL);
+	ck_assert_uint_eq(said("fastcgi_cache coalesce;"), 1);
+	ck_assert_uint_eq(said("set $cached_at /.cached/coalesce;"), 1);
+	ck_assert_ptr_nonnull(
+	    strstr(strstr(text, "location = /.cached/coalesce {\n\t\t\tinternal;"),
+		"fastcgi_cache coalesce;"));
+	render(REQUIRED "coalesce: {max_age_s: 0}\n", NULL);
+	ck_assert_uint_eq(said("/.cached/coalesce"), 0);
+	ck_assert_uint_eq(said("fastcgi_cache coalesce;"), 0);
+}
+END_TEST
+
+START_TEST(who_comes_by_the_private_socket_is_the_operator_and_nobody_else)
+{
+	const char *private;
+
+	render(REQUIRED, NULL);
+	private = strstr(text, "listen unix:");
+	ck_assert_ptr_nonnull(private);
+	ck_assert_uint_eq(said("set $operator "), 2);
+	ck_assert_ptr_nonnull(strstr(private, "set $operator 1;"));
+	ck_assert(strstr(text, "set $operator \"\";") < strstr(text, "if ($changes)"));
+	ck_assert_uint_eq(said("fastcgi_param CAREDESK_OPERATOR $operator if_not_empty;"), 1);
+	ck_assert_uint_eq(said("fastcgi_param "), said("\n\tfastcgi_param "));
+}
+END_TEST
+
+START_TEST(with_tokens_it_answers_to_the_names_that_it_has)
+{
+	render("public_url: https://care.example\n", NULL);
+	ck_assert_uint_eq(said("care.example"), 0);
+	render(REQUIRED "public_url: https://care.example:8443/x\n", "0.0.0.0:8080");
+	ck_assert_uint_eq(said("\"\\\\care.example\" \"\";"), 1);
+	ck_assert_uint_eq(said("\"\\\\0.0.0.0\" \"\";"), 1);
+	render(REQUIRED, "[::]:8080");
+	ck_assert_uint_eq(said("\"\\\\[::]\" \"\";"), 1);
 }
 END_TEST
 
@@ -435,4 +484,7 @@ CHECK_MAIN(render,
 	nginx_refuses_in_the_form_of_every_problem, the_page_of_problems_has_a_row_for_each,
 	the_page_of_problems_in_the_documents_is_up_to_date, all_files_are_made_and_made_again,
 	a_folder_that_cannot_be_written_is_told,
-	without_the_secret_of_links_there_is_no_configuration, nginx_accepts_what_is_made_for_it })
+	without_the_secret_of_links_there_is_no_configuration, nginx_accepts_what_is_made_for_it,
+	where_tokens_are_asked_for_the_cache_is_behind_the_program,
+	who_comes_by_the_private_socket_is_the_operator_and_nobody_else,
+	with_tokens_it_answers_to_the_names_that_it_has })

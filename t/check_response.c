@@ -393,6 +393,19 @@ START_TEST(steps_out_of_order_abort)
 }
 END_TEST
 
+#define HANDED "Status: 204 No Content\r\nX-Accel-Redirect: /.cached/x\r\n\r\n"
+
+START_TEST(what_nginx_is_to_answer_has_no_other_field)
+{
+	response_open(&res, take, &client);
+	client.used = 0;
+	response_hand_over(&res, "/.cached/x");
+	ck_assert(response_end(&res));
+	ck_assert_uint_eq(client.used, strlen(HANDED));
+	ck_assert_mem_eq(client.bytes, HANDED, strlen(HANDED));
+}
+END_TEST
+
 CHECK_MAIN(response,
     { a_short_answer_leaves_whole_with_its_length, the_status_line_has_its_phrase,
 	an_answer_without_a_body_has_neither_type_nor_length,
@@ -402,4 +415,5 @@ CHECK_MAIN(response,
 	many_fields_fill_the_head_and_no_more, an_answer_beyond_the_buffer_streams_without_a_length,
 	the_answer_to_head_is_counted_but_not_sent,
 	what_was_begun_is_forgotten_as_long_as_nothing_is_sent,
-	once_the_client_is_gone_nothing_more_is_sent, steps_out_of_order_abort })
+	once_the_client_is_gone_nothing_more_is_sent, what_nginx_is_to_answer_has_no_other_field,
+	steps_out_of_order_abort })

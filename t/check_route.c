@@ -1,8 +1,10 @@
 #include "metered.h"
+#include "tokens.h"
 
 #include <json-c/json.h>
 #include <stdio.h>
 
+#include "lib/auth.h"
 #include "lib/log.h"
 #include "lib/route.h"
 
@@ -586,6 +588,152 @@ START_TEST(the_table_is_listed_with_methods_and_roles)
 }
 END_TEST
 
+/* --- With tokens. */
+
+static enum err
+who_asks(struct request *from, struct response *to)
+{
+	char text[96];
+
+	response_begin(to, 200, "application/json");
+	(void)snprintf(text, sizeof(text), "%s %u %lld %zu", from->who, from->roles,
+	    (long long)from->asks.caregiver_id, from->asks.caregiver_count);
+	return write_text(to, text);
+}
+
+static const struct route guarded[] = { { METHOD_GET, "/all", ROLES_ALL, who_asks, NULL },
+	{ METHOD_POST, "/all", ROLE_ADMIN, who_asks, NULL },
+	{ METHOD_GET, "/admin", ROLE_ADMIN, who_asks, NULL },
+	{ METHOD_GET, "/csv", ROLE_ADMIN, who_asks, "text/csv" },
+	{ METHOD_GET, "/anyone", ROLES_ANYONE, who_asks, NULL }, { 0 } };
+
+static char token_folder[] = "/tmp/check_route.XXXXXX";
+static struct conf token_conf;
+static struct signer token_signer;
+
+static void
+tokens_begin(void)
+{
+	ck_assert_ptr_nonnull(mkdtemp(token_folder));
+	ck_assert_int_eq(chdir(token_folder), 0);
+	signer_open(&token_signer, "HS256", NULL);
+	put_file("secret", TOKENS_SECRET_HEX);
+	token_conf.auth = (struct conf_auth){ .mode = AUTH_REQUIRED,
+		.issuer = TOKENS_ISSUER,
+		.audience = TOKENS_AUDIENCE,
+		.secret_file = "secret",
+		.algorithms = 1 << ALGORITHM_HS256,
+		.roles_claim = "roles" };
+	ck_assert_int_eq(auth_open(&token_conf), OK);
+}
+
+static void
+tokens_end(void)
+{
+	auth_close();
+	(void)unlink("secret");
+	ck_assert_int_eq(rmdir(token_folder), 0);
+}
+
+/* With MORE meta-variables; NULL: none. */
+static void
+run_as(const char *method, const char *uri, const char *one_more)
+{
+	char name[64], address[64];
+	char *const meta[] = { name, address, (char *)(uintptr_t)one_more, NULL };
+	const struct request_source source = { meta, NULL, NULL };
+	struct caught caught = stderr_catch();
+
+	(void)snprintf(name, sizeof(name), "REQUEST_METHOD=%s", method);
+	(void)snprintf(address, sizeof(address), "REQUEST_URI=%s", uri);
+	memset(&client, 0, sizeof(client));
+	response_open(&res, take, NULL);
+	whole = route_run(guarded, &req, &res, &source);
+	stderr_release(&caught);
+}
+
+static const char *
+bearer(const char *more)
+{
+	static char text[4096];
+
+	(void)snprintf(text, sizeof(text), "HTTP_AUTHORIZATION=Bearer %s",
+	    signed_token(
+		&token_signer, header_of(&token_signer), good_claims(time(NULL), 60, more)));
+	return text;
+}
+
+#define ADMIN ",\"roles\":[\"admin\"]"
+#define MANAGER ",\"roles\":[\"manager\"],\"caregiver_id\":7,\"caregivers\":[1,2]"
+
+START_TEST(a_route_that_is_not_for_anyone_needs_a_token_with_one_of_its_roles)
+{
+	static const struct {
+		const char *method, *uri, *claims; /* no claims: no token */
+		int status;
+		const char *body;
+	} rows[] = {
+		{ "GET", "/all", NULL, 401, NULL },
+		{ "GET", "/admin", NULL, 401, NULL },
+		{ "HEAD", "/admin", NULL, 401, NULL },
+		{ "GET", "/csv", NULL, 401, NULL },
+		{ "GET", "/csv", MANAGER, 403, NULL },
+		{ "GET", "/anyone", NULL, 200, "anonymous 16 0 0" },
+		{ "GET", "/anyone", ADMIN, 200, "anonymous 16 0 0" },
+		{ "GET", "/none", NULL, 404, NULL },
+		{ "PUT", "/all", NULL, 405, NULL },
+		{ "OPTIONS", "/all", NULL, 204, NULL },
+		{ "GET", "/all", "", 403, NULL },
+		{ "GET", "/all", MANAGER, 200, "anna 2 7 2" },
+		{ "POST", "/all", MANAGER, 403, NULL },
+		{ "POST", "/all", ADMIN, 200, "anna 8 0 0" },
+		{ "GET", "/admin", MANAGER, 403, NULL },
+		{ "GET", "/admin", ADMIN, 200, "anna 8 0 0" },
+	};
+
+	tokens_begin();
+	for (size_t i = 0; i < COUNT(rows); i++) {
+		run_as(rows[i].method, rows[i].uri,
+		    rows[i].claims == NULL ? NULL : bearer(rows[i].claims));
+		ck_assert_msg(status() == rows[i].status, "row %zu: %s", i, client.bytes);
+		if (rows[i].body != NULL)
+			ck_assert_str_eq(body(), rows[i].body);
+	}
+	tokens_end();
+}
+END_TEST
+
+START_TEST(every_401_says_the_same_and_how_to_come_in)
+{
+	char first[sizeof(client.bytes)];
+
+	tokens_begin();
+	run_as("GET", "/all", NULL);
+	ck_sent("\r\nWWW-Authenticate: Bearer realm=\"caredesk\"\r\n");
+	(void)snprintf(first, sizeof(first), "%.*s", (int)strcspn(body(), "_"), body());
+	run_as("GET", "/all", "HTTP_AUTHORIZATION=Bearer MARKER");
+	ck_sent("\r\nWWW-Authenticate: Bearer realm=\"caredesk\", error=\"invalid_token\"\r\n");
+	ck_assert_int_eq(strncmp(body(), first, strlen(first)), 0);
+	ck_assert_ptr_null(strstr(client.bytes, "MARKER"));
+	run_as("GET", "/admin", bearer(MANAGER));
+	ck_assert_ptr_null(strstr(client.bytes, "WWW-Authenticate"));
+	tokens_end();
+}
+END_TEST
+
+START_TEST(the_operator_needs_no_token)
+{
+	tokens_begin();
+	run_as("POST", "/all", "CAREDESK_OPERATOR=1");
+	ck_assert_str_eq(body(), "operator 15 0 0");
+	run_as("POST", "/all", "HTTP_CAREDESK_OPERATOR=1");
+	ck_assert_int_eq(status(), 401);
+	run_as("POST", "/all", "CAREDESK_OPERATOR=");
+	ck_assert_int_eq(status(), 401);
+	tokens_end();
+}
+END_TEST
+
 CHECK_MAIN(route,
     { a_request_goes_to_the_first_row_that_fits, what_goes_wrong_is_answered_as_a_problem,
 	another_method_is_405_and_told_which_are_allowed,
@@ -596,4 +744,6 @@ CHECK_MAIN(route,
 	each_request_is_counted_by_template_method_and_status,
 	lines_after_a_request_do_not_carry_its_trace, a_handler_that_answers_nothing_aborts,
 	the_table_is_listed_with_methods_and_roles,
-	one_request_knows_nothing_of_the_errors_of_the_one_before })
+	one_request_knows_nothing_of_the_errors_of_the_one_before,
+	a_route_that_is_not_for_anyone_needs_a_token_with_one_of_its_roles,
+	every_401_says_the_same_and_how_to_come_in, the_operator_needs_no_token })

@@ -20,6 +20,7 @@
 #include "test.h"
 
 #define TOKENS_SECRET "0123456789abcdef0123456789abcdef" /* of HS256, as bytes */
+#define TOKENS_SECRET_HEX "3031323334353637383961626364656630313233343536373839616263646566"
 #define TOKENS_ISSUER "https://issuer.example/"
 #define TOKENS_AUDIENCE "caredesk"
 

@@ -133,6 +133,16 @@ response_begin(struct response *res, int status, const char *type)
 	own_field(res, "Cache-Control", "no-store");
 }
 
+void
+response_hand_over(struct response *res, const char *path)
+{
+	assert(!res->begun);
+	res->begun = true;
+	res->status = 204; /* nobody sees it but our log */
+	own_field(res, "Status", "204 No Content");
+	own_field(res, "X-Accel-Redirect", path);
+}
+
 static void
 send_bytes(struct response *res, const char *bytes, size_t n)
 {

@@ -45,6 +45,10 @@ void response_begin(struct response *res, int status, const char *type);
  * outside is refused with ERR_INTERNAL rather than sent, if it does not (RFC 9110 section 5.5). */
 enum err response_field(struct response *res, const char *name, const char *value) MUST_CHECK;
 
+/* Nothing of our own: nginx makes the answer, as if it had been asked for its own PATH.  No other
+ * field may go with it, for nginx would send some of them beside its own. */
+void response_hand_over(struct response *res, const char *path);
+
 /* A jsonw_sink; RES is a struct response.  ERR_GONE once the client is gone. */
 enum err response_write(void *res, const char *bytes, size_t n) MUST_CHECK;
 

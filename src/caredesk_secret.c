@@ -1,0 +1,71 @@
+/*
+ * caredesk_secret: files with a secret that the house makes for itself, once.
+ */
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "caredesk.h"
+#include "lib/text.h"
+#include "lib/user.h"
+
+#define DIGITS "0123456789abcdef"
+
+/* The file with DIGITS_N digits that is there, or -1. */
+static int
+open_old(const char *file, size_t digits_n)
+{
+	char text[2 * SECRET_BYTES_MAX + 1] = "";
+	int fd = open(file, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+
+	if (fd >= 0 && read(fd, text, digits_n) == (ssize_t)digits_n &&
+	    strspn(text, DIGITS) == digits_n)
+		return fd;
+	if (fd >= 0)
+		(void)close(fd);
+	return -1;
+}
+
+/* A new one, which has its name once it is whole and on disk; -1 with errno. */
+static int
+open_new(const char *file, size_t bytes_n)
+{
+	unsigned char bytes[SECRET_BYTES_MAX];
+	char text[2 * SECRET_BYTES_MAX + 1], beside[PATH_MAX];
+	ssize_t n = (ssize_t)(2 * bytes_n);
+	int fd;
+
+	(void)snprintf(beside, sizeof(beside), "%s.new", file);
+	(void)unlink(beside);
+	if (getrandom(bytes, bytes_n, 0) != (ssize_t)bytes_n ||
+	    (fd = open(beside, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600)) < 0)
+		return -1;
+	text_to_hex(bytes, bytes_n, text);
+	if (write(fd, text, (size_t)n) == n && fsync(fd) == 0 && rename(beside, file) == 0)
+		return fd;
+	(void)close(fd);
+	return -1;
+}
+
+/* Readable for root, the user's group, and nobody else, also where it was another's before. */
+enum err
+secret_make(const char *file, size_t bytes_n, const char *user_name)
+{
+	struct user user = { .uid = geteuid(), .gid = getegid() };
+	bool root = geteuid() == 0;
+	enum err err = root ? user_find(user_name, &user) : OK;
+	int fd = err == OK ? open_old(file, 2 * bytes_n) : -1;
+
+	if (err == OK && fd < 0)
+		fd = open_new(file, bytes_n);
+	if (err == OK &&
+	    (fd < 0 || fchown(fd, geteuid(), user.gid) != 0 || fchmod(fd, root ? 0640 : 0600) != 0))
+		err = fail(ERR_INPUT, "%s: %m", file);
+	if (fd >= 0)
+		(void)close(fd);
+	return err;
+}
