@@ -28,15 +28,18 @@ check_upstream(const struct conf_upstream *item)
 	return err;
 }
 
-/* A URL as provider will open it; a file as the programs will read it. */
+/* A URL as provider will open it; files as the programs will read them. */
 static enum err
 check_keys(const struct conf_auth *auth)
 {
 	const struct conf_upstream item = { .name = "auth.jwks", .url = auth->jwks };
+	enum err err = OK;
 
-	if (auth->mode == AUTH_OFF || auth->jwks == NULL)
+	if (auth->mode == AUTH_OFF)
 		return OK;
-	return auth->jwks_is_url ? check_upstream(&item) : keyring_check_file(auth->jwks);
+	if (auth->jwks_is_url)
+		err = check_upstream(&item);
+	return err == OK ? keyring_check(auth) : err;
 }
 
 enum err
@@ -53,7 +56,7 @@ check_usable(const struct conf_options *options, const struct conf *conf)
 			return fail(err, "%s:%d: %s", file, (int)item->line, err_words());
 	}
 	if ((err = check_keys(&conf->auth)) != OK)
-		return fail(err, "%s: auth.jwks: %s", file, err_words());
+		return fail(err, "%s: %s", file, err_words());
 	return geteuid() == 0 ? user_find(conf->user, &user) : OK;
 }
 

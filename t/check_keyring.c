@@ -168,6 +168,34 @@ START_TEST(a_secret_is_hex_digits_that_others_cannot_read)
 	put_file("secret", SECRET_HEX);
 	ck_assert_int_eq(chmod("secret", 0644), 0);
 	ck_assert_int_eq(keyring_open(&rules, &ring), ERR_INPUT);
+	ck_assert_int_eq(unlink("secret"), 0);
+	ck_assert_int_eq(keyring_open(&rules, &ring), ERR_INPUT);
+	end();
+}
+END_TEST
+
+START_TEST(files_are_checked_before_they_are_used)
+{
+	char set[64], secret[64];
+
+	begin();
+	(void)snprintf(set, sizeof(set), "%s/keys.json", folder);
+	(void)snprintf(secret, sizeof(secret), "%s/secret", folder);
+	ck_assert_int_eq(keyring_check(&rules), OK);
+	rules.jwks = set;
+	ck_assert_int_eq(keyring_check(&rules), ERR_INPUT);
+	ck_assert_ptr_nonnull(strstr(err_words(), "auth.jwks: /tmp/"));
+	put_set("keys.json", &one);
+	ck_assert_int_eq(keyring_check(&rules), OK);
+	rules.secret_file = secret;
+	ck_assert_int_eq(keyring_check(&rules), ERR_INPUT);
+	ck_assert_ptr_nonnull(strstr(err_words(), "auth.secret_file: /tmp/"));
+	put_file("secret", "00");
+	ck_assert_int_eq(keyring_check(&rules), ERR_INPUT);
+	put_file("secret", SECRET_HEX);
+	ck_assert_int_eq(keyring_check(&rules), OK);
+	rules.secret_file = CONF_SECRET_FILE; /* made when it is needed */
+	ck_assert_int_eq(keyring_check(&rules), OK);
 	end();
 }
 END_TEST
@@ -267,5 +295,6 @@ END_TEST
 CHECK_MAIN(keyring,
     { a_file_that_is_replaced_is_read_again, a_file_that_is_broken_or_gone_changes_nothing,
 	without_a_good_file_nothing_is_opened, a_secret_is_hex_digits_that_others_cannot_read,
-	another_secret_is_read_again, a_copy_may_come_later_and_counts_for_a_day,
+	files_are_checked_before_they_are_used, another_secret_is_read_again,
+	a_copy_may_come_later_and_counts_for_a_day,
 	an_unknown_key_is_wanted_only_where_there_is_a_url })

@@ -98,19 +98,6 @@ read_set(const char *path, struct jwk_set **set, struct digest *digest)
 	return OK;
 }
 
-enum err
-keyring_check_file(const char *path)
-{
-	struct digest digest;
-	struct jwk_set *set;
-	enum err err;
-
-	digest_begin(&digest);
-	err = read_set(path, &set, &digest);
-	jwk_set_close(set);
-	return err;
-}
-
 /* Hex digits, and perhaps the end of the line. */
 static enum err
 read_secret(const struct source *source, struct keyring_shelf *shelf)
@@ -133,6 +120,38 @@ read_secret(const struct source *source, struct keyring_shelf *shelf)
 		shelf->secret_n = n / 2;
 	explicit_bzero(text, SECRET_TEXT_MAX);
 	free(text);
+	return err;
+}
+
+static enum err
+check_secret(const char *path)
+{
+	struct source source = { .path = path };
+	struct keyring_shelf shelf;
+	enum err err;
+
+	if (stat(path, &source.st) != 0)
+		return fail(ERR_INPUT, "%s: %m", path);
+	err = read_secret(&source, &shelf);
+	explicit_bzero(&shelf, sizeof(shelf));
+	return err;
+}
+
+enum err
+keyring_check(const struct conf_auth *rules)
+{
+	struct digest digest;
+	struct jwk_set *set = NULL;
+	enum err err = OK;
+
+	digest_begin(&digest);
+	if (rules->jwks != NULL && !rules->jwks_is_url &&
+	    (err = read_set(rules->jwks, &set, &digest)) != OK)
+		err = fail(err, "auth.jwks: %s", err_words());
+	jwk_set_close(set);
+	if (err == OK && rules->secret_file != NULL && rules->secret_file[0] == '/' &&
+	    (err = check_secret(rules->secret_file)) != OK)
+		err = fail(err, "auth.secret_file: %s", err_words());
 	return err;
 }
 

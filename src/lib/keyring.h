@@ -41,7 +41,7 @@ void keyring_drop(struct keyring *ring, struct keyring_keys *keys);
 /* Somebody has named a key that is not here: has the set fetched again, where there is a URL. */
 void keyring_want(struct keyring *ring);
 
-/* ERR_INPUT, with words, unless the file is a set with keys that can be used. */
-enum err keyring_check_file(const char *path) MUST_CHECK;
+/* What of the files can be said without a data folder: ERR_INPUT, with words. */
+enum err keyring_check(const struct conf_auth *rules) MUST_CHECK;
 
 #endif
