@@ -347,6 +347,9 @@ read_nothing(void *ctx, char *buffer, size_t n)
 	return 0;
 }
 
+/* A meta-variable that says where nginx keeps answers; NULL for none. */
+static char *cached_at;
+
 /* Asks the program; its whole answer is in ANSWER, its status is returned. */
 static int
 ask(const char *method, const char *uri)
@@ -354,7 +357,7 @@ ask(const char *method, const char *uri)
 	static struct request req;
 	static struct response res;
 	char method_meta[32], uri_meta[4096];
-	char *meta[] = { method_meta, uri_meta, NULL };
+	char *meta[] = { method_meta, uri_meta, cached_at, NULL };
 	const struct request_source source = { .meta = meta, .read = read_nothing };
 
 	(void)snprintf(method_meta, sizeof(method_meta), "REQUEST_METHOD=%s", method);
@@ -725,6 +728,23 @@ START_TEST(only_a_whole_answer_may_be_cached)
 }
 END_TEST
 
+START_TEST(where_nginx_keeps_answers_it_is_sent_there_and_nobody_is_asked)
+{
+	begin(PATIENT "  max_age_s: 7\n");
+	let_say((const struct say[]){ KNOWS, KNOWS, KNOWS });
+	cached_at = (char *)(uintptr_t) "CAREDESK_CACHED_AT=/.cached/coalesce";
+	ck_assert_int_eq(get("/api/coalescence/max?member_id=1"), 204);
+	ck_assert_str_eq(
+	    answer.text, "Status: 204 No Content\r\nX-Accel-Redirect: /.cached/coalesce\r\n\r\n");
+	ck_assert_uint_eq(requests(), 0);
+	cached_at = (char *)(uintptr_t) "CAREDESK_CACHED_AT=";
+	ck_assert_int_eq(get("/api/coalescence/max?member_id=1"), 200);
+	ck_assert_uint_eq(requests(), INSURERS);
+	cached_at = NULL;
+	end();
+}
+END_TEST
+
 START_TEST(explain_tells_who_said_what_and_how_far_apart_they_are)
 {
 	begin(PATIENT);
@@ -815,4 +835,5 @@ CHECK_MAIN(coalesce,
 	explain_tells_who_said_what_and_how_far_apart_they_are,
 	head_options_and_other_methods_follow_the_table,
 	health_is_ok_then_degraded_then_unavailable,
-	an_upstream_that_cannot_be_used_stops_the_start })
+	an_upstream_that_cannot_be_used_stops_the_start,
+	where_nginx_keeps_answers_it_is_sent_there_and_nobody_is_asked })

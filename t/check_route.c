@@ -597,7 +597,9 @@ who_asks(struct request *from, struct response *to)
 
 	response_begin(to, 200, "application/json");
 	(void)snprintf(text, sizeof(text), "%s %u %lld %zu", from->who, from->roles,
-	    (long long)from->asks.caregiver_id, from->asks.caregiver_count);
+	    (long long)from->caregiver_id, from->caregivers.count);
+	for (size_t i = 0; i < from->caregivers.count; i++)
+		ck_assert_int_eq(from->caregivers.ids[i], (int64_t)i + 1);
 	return write_text(to, text);
 }
 

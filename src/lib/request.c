@@ -272,6 +272,8 @@ request_begin(struct request *req, const struct request_source *source)
 	req->cached_at = values[META_CACHED_AT];
 	req->roles = 0;
 	req->who = "";
+	req->caregiver_id = 0;
+	req->caregivers.count = 0;
 	req->content_length = req->content_left = 0;
 	req->log_path = req->template = "";
 	req->segment_count = req->param_count = req->capture_count = 0;

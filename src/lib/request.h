@@ -84,10 +84,15 @@ struct request {
 	bool by_operator; /* through nginx's private socket */
 	const char *cached_at; /* where nginx keeps answers, once it may ask for them; else "" */
 
-	/* Who asks; set by route.  The next two are of it. */
-	struct who asks;
+	/* Who asks; set by route. */
 	unsigned roles; /* enum role */
 	const char *who; /* for the audit */
+	int64_t caregiver_id; /* who they are themselves; 0: no caregiver */
+	struct {
+		const int64_t *ids;
+		size_t count;
+	} caregivers; /* whose manager they are */
+	struct who who_bytes; /* what the above is of */
 
 	/* Set by route: what stood where the template has {name}. */
 	const char *template;

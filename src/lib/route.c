@@ -123,16 +123,20 @@ acceptable(const struct request *req, const char *produces)
 static enum err
 authorize(const struct route *route, struct request *req)
 {
+	struct who *who = &req->who_bytes;
 	enum err err = OK;
 
 	if (req->by_operator)
-		auth_grant(WHO_OPERATOR, ROLES_ALL, &req->asks);
+		auth_grant(WHO_OPERATOR, ROLES_ALL, who);
 	else if ((route->roles & ROLE_NONE) != 0)
-		auth_grant(WHO_ANYONE, ROLE_NONE, &req->asks);
-	else if ((err = auth_check(req->authorization, &req->asks)) != OK)
+		auth_grant(WHO_ANYONE, ROLE_NONE, who);
+	else if ((err = auth_check(req->authorization, who)) != OK)
 		return err;
-	req->roles = req->asks.roles;
-	req->who = req->asks.name;
+	req->roles = who->roles;
+	req->who = who->name;
+	req->caregiver_id = who->caregiver_id;
+	req->caregivers.ids = who->caregivers;
+	req->caregivers.count = who->caregiver_count;
 	if ((req->roles & route->roles) == 0)
 		return fail(ERR_FORBIDDEN, "none of your roles may do this");
 	return OK;

@@ -47,7 +47,8 @@ static void
 check_conf(const struct conf *conf)
 {
 	assert(strlen(conf->listen) >= 3 && conf->data[0] != '\0' && conf->user[0] != '\0');
-	assert(strncmp(conf->host, "127.", 4) == 0 || strchr(conf->host, ':') != NULL);
+	assert(conf->auth.mode == AUTH_REQUIRED || strncmp(conf->host, "127.", 4) == 0 ||
+	    strchr(conf->host, ':') != NULL);
 	assert(conf->port >= 1 && conf->port <= 65535);
 	assert(conf->demo_port >= 1 && conf->demo_port <= 65535 && conf->demo_port != conf->port);
 	assert(conf->coalesce.deadline_ms >= 10 && conf->coalesce.deadline_ms <= 60000);
