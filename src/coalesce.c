@@ -501,5 +501,5 @@ static const struct route routes[] = {
 
 /* Names and authorities are looked up as the machine is set up. */
 const struct program program = { "coalesce", routes, coalesce_open, coalesce_close, NULL,
-	.needs = { CONFINE_ALL_SOCKETS,
+	.needs = { CONFINE_ALL_SOCKETS, false,
 	    { { "/etc", CONFINE_READ }, { "/run/systemd/resolve", CONFINE_READ } } } };

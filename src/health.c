@@ -238,4 +238,5 @@ static const struct route routes[] = {
 
 /* OpenSSL has settings, whoever begins libcurl. */
 const struct program program = { "health", routes, health_open, health_close, NULL,
-	.needs = { CONFINE_UNIX_SOCKETS, { { "/etc/ssl", CONFINE_READ } } } };
+	.needs = { CONFINE_UNIX_SOCKETS, true,
+	    { { "/etc", CONFINE_READ }, { "/run/systemd/resolve", CONFINE_READ } } } };

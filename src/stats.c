@@ -708,6 +708,6 @@ static const struct route routes[] = {
 };
 
 const struct program program = { "stats", routes, stats_open, stats_close, runs_stop,
-	.needs = { CONFINE_ALL_SOCKETS,
+	.needs = { CONFINE_ALL_SOCKETS, false,
 	    { { "db", CONFINE_WRITE }, { COUNTS_LOG_FOLDER, CONFINE_READ },
 		{ "/etc", CONFINE_READ } } } };

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/landlock.h>
 #include <sched.h>
 #include <seccomp.h>
@@ -174,12 +175,46 @@ allow_authorities(int rules, const struct ruleset *over, const struct conf *conf
 	return error;
 }
 
+/* The folder of a file that another one may replace. */
+static int
+allow_folder_of(int rules, const struct ruleset *over, const char *file)
+{
+	char folder[PATH_MAX];
+	const struct confine_place place = { folder, CONFINE_READ };
+	const char *slash = strrchr(file, '/');
+
+	(void)snprintf(folder, sizeof(folder), "%.*s", (int)(slash - file) + (slash == file), file);
+	return allow_place(rules, over, &place);
+}
+
+/* What tokens are checked with, which every program looks at again while it serves. */
+static int
+allow_keys(int rules, const struct ruleset *over, const struct conf_auth *auth)
+{
+	static const struct confine_place copies = { "run/keys", CONFINE_WRITE };
+	const struct confine_place secret = { auth->secret_file, CONFINE_READ };
+	int error = 0;
+
+	if (auth->mode != AUTH_REQUIRED)
+		return 0;
+	if (auth->jwks != NULL)
+		error = auth->jwks_is_url ? allow_place(rules, over, &copies)
+					  : allow_folder_of(rules, over, auth->jwks);
+	if (error != 0 || auth->secret_file == NULL)
+		return error;
+	/* Ours is made once, and lies beside what is not for everybody. */
+	return auth->secret_file[0] == '/' ? allow_folder_of(rules, over, auth->secret_file)
+					   : allow_place(rules, over, &secret);
+}
+
 static int
 allow_places(
     int rules, const struct ruleset *over, const struct confine_needs *own, const struct conf *conf)
 {
 	int error = own->sockets == CONFINE_ALL_SOCKETS ? allow_authorities(rules, over, conf) : 0;
 
+	if (error == 0)
+		error = allow_keys(rules, over, &conf->auth);
 	for (size_t i = 0; i < EVERYWHERE && error == 0; i++)
 		error = allow_place(rules, over, &everywhere[i]);
 	for (size_t i = 0; i < CONFINE_PLACES_MAX && own->places[i].path != NULL && error == 0; i++)
@@ -523,14 +558,17 @@ void
 confine_program(const struct confine_needs *own, const struct conf *conf)
 {
 	struct report report = { .level = LOG_INFO };
+	struct confine_needs needs = *own;
 	long abi;
 	int error;
 
+	if (needs.fetches_keys && conf->auth.mode == AUTH_REQUIRED && conf->auth.jwks_is_url)
+		needs.sockets = CONFINE_ALL_SOCKETS;
 	confine_itself(&report);
-	error = confine_files(own, conf, &abi);
-	report_files(&report, own, abi, error);
-	error = SANITIZED ? 0 : load_filter(add_program, own->sockets);
-	report_calls(&report, own->sockets, error);
+	error = confine_files(&needs, conf, &abi);
+	report_files(&report, &needs, abi, error);
+	error = SANITIZED ? 0 : load_filter(add_program, needs.sockets);
+	report_calls(&report, needs.sockets, error);
 	log_event(report.level, "confined", "%s", report.words);
 }
 

@@ -46,10 +46,12 @@ struct confine_place {
 /* What a program needs beyond what all do; where nothing is said, it is nothing. */
 struct confine_needs {
 	enum confine_sockets sockets;
+	bool fetches_keys; /* also all sockets, where the keys of tokens are at a URL */
 	struct confine_place places[CONFINE_PLACES_MAX]; /* up to the first without a path */
 };
 
-/* In the data folder, with CONF as it serves by.  What is in force goes to the log, in one line. */
+/* In the data folder, with CONF as it serves by: also what tokens are checked with is allowed. What
+ * is in force goes to the log, in one line. */
 void confine_program(const struct confine_needs *own, const struct conf *conf);
 
 /* A process that has all it needs open, and only forks others, waits for them, and passes on what
