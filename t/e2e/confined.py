@@ -19,7 +19,7 @@ NEEDS = {
     "audios": "writes db; seccomp; new sockets: none",
     "coalesce": "reads /etc, reads /run/systemd/resolve; seccomp; new sockets: all",
     "events": "writes db; seccomp; new sockets: none",
-    "health": "reads /etc/ssl; seccomp; new sockets: of this machine",
+    "health": "reads /etc, reads /run/systemd/resolve; seccomp; new sockets: of this machine",
     "report": "writes db; seccomp; new sockets: none",
     "stats": "writes db, reads log, reads /etc; seccomp; new sockets: all",
 }
