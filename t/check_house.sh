@@ -70,7 +70,6 @@ nettle/ src/lib/link.c
 sodium.h src/lib/(digest|jwk|page|tally|token).c
 cjose/ src/lib/jwk.c
 jansson.h none
-openssl/ none
 EOF
 
 banned='strto(l|ll|ul|ull|imax|umax)|ato(i|l|ll|f)|sprintf|vsprintf|strcpy|strcat|strncpy|strncat|gets|strtok|gmtime|localtime|ctime|asctime|mktime|strptime|sscanf|fscanf|scanf|s?rand|random|drand48|setlocale|system|popen|alloca|tmpnam|mktemp|strerror|getpwnam|getpwuid|gethostbyname|inet_ntoa|inet_addr|readdir_r|usleep|sleep|vfork|FCGI_[A-Za-z]+|FCGX_Accept|FCGX_FPrintF|json_tokener_parse|json_object_get_int|json_object_get_double|json_object_object_get|perror'

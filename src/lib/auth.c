@@ -45,7 +45,7 @@ who_size(const struct who *who)
 }
 
 static void
-digest_of(const char *token, size_t n, unsigned char out[DIGEST_BYTES])
+digest_token(const char *token, size_t n, unsigned char out[DIGEST_BYTES])
 {
 	struct digest digest;
 
@@ -151,7 +151,7 @@ check_token(const char *token, size_t n, struct keyring_keys *keys, struct who *
 
 	if (keys->keys.set == NULL && keys->keys.secret_n == 0)
 		return fail(ERR_BUSY, "there are no keys yet to check a token with");
-	digest_of(token, n, digest);
+	digest_token(token, n, digest);
 	if (recall(digest, keys->generation, now_s, who))
 		return OK;
 	err = token_verify(token, n, auth.rules, &keys->keys, now_s, who);
