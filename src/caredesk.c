@@ -455,7 +455,7 @@ main(int argc, char **argv)
 		return print_version(&options) == OK ? EXIT_SUCCESS : EXIT_FAILURE;
 	if (err == OK && command == NULL)
 		err = fail(ERR_INPUT, "which command?");
-	if (err == OK && (err = check_taken(command, given, argc - optind - named)) == OK) {
+	if (err == OK && check_taken(command, given, argc - optind - named) == OK) {
 		options.argument = argv[optind + named];
 		options.second = options.argument != NULL ? argv[optind + named + 1] : NULL;
 		return run_command(command, &options);

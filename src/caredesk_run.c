@@ -353,7 +353,6 @@ start_program(struct house *house, size_t i)
 		argv[n++] = (char *)(uintptr_t)house->conf->user;
 	}
 	memcpy(argv + n, watched, sizeof(watched));
-	n += sizeof(watched) / sizeof(watched[0]);
 	return start(house, i, program_names[i], argv);
 }
 

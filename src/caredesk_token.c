@@ -72,7 +72,7 @@ make(const struct caredesk_options *options, const struct conf_auth *rules,
 	if ((err = read_caregivers(options->caregivers, &who)) != OK ||
 	    (err = token_make(&who, rules, keys, now_s, token)) != OK)
 		return err;
-	if ((err = token_verify(token, strlen(token), rules, keys, now_s, &seen)) != OK)
+	if (token_verify(token, strlen(token), rules, keys, now_s, &seen) != OK)
 		return fail(ERR_INPUT, "such a token would be refused: %s", err_words());
 	(void)printf("%s\n", token);
 	return OK;

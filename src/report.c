@@ -214,9 +214,10 @@ read_format(const char *name, const char *pointer)
 {
 	const struct format *format = find_format(name);
 
-	if (format == NULL)
-		(void)fail_field(pointer, "must be json, rows or csv");
-	return format;
+	if (format != NULL)
+		return format;
+	(void)fail_field(pointer, "must be json, rows or csv");
+	return formats; /* nothing is answered in it */
 }
 
 /* What the query says of the format; else what Accept does.  *FOUND: it was the query. */
@@ -227,8 +228,9 @@ query_format(const struct request *req, bool *found)
 
 	if (*found)
 		return read_format(name.s, "format");
-	return find_format(
-	    request_quality(req, CSV) > request_quality(req, "application/json") ? "csv" : "json");
+	return read_format(
+	    request_quality(req, CSV) > request_quality(req, "application/json") ? "csv" : "json",
+	    "Accept");
 }
 
 /* Numbers with commas between them; IDS has room. */

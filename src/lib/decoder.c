@@ -178,7 +178,7 @@ keep(void)
 
 /* Only the socket stays, and what a sanitizer would say.  Signals are for the program, which lets
  * us go when it has ended. */
-static void
+static _Noreturn void
 become_keeper(int fd)
 {
 	static const int ignored[] = { SIGTERM, SIGINT, SIGQUIT, SIGUSR1, SIGHUP, SIGPIPE };

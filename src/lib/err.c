@@ -1,4 +1,5 @@
 #include "lib/err.h"
+#undef fail
 
 #include <stdarg.h>
 #include <stdio.h>

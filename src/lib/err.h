@@ -58,7 +58,9 @@ struct err_field {
 
 /* Remembers the words and returns CODE.  Words go to the client, so they must be fit for
  * it; only those of ERR_INTERNAL stay in the log. */
-enum err fail(enum err code, const char *fmt, ...) PRINTF(2, 3) MUST_CHECK;
+enum err fail(enum err code, const char *fmt, ...) PRINTF(2, 3);
+/* Compilers see what comes back. */
+#define fail(code, ...) ((void)fail(code, __VA_ARGS__), (enum err)(code))
 
 /* Adds a bad field to those of this request; always ERR_INPUT.  May be ignored: err_pending()
  * tells at the end whether any field was bad, so that a caller can collect them all first. */
