@@ -330,14 +330,16 @@ view_close(struct view *view)
 static enum err
 account_show(struct request *req, struct response *res)
 {
+	struct scope scope;
 	struct db *db = NULL;
 	struct view view;
 	int64_t id;
 	enum err err = view_open(&view);
 
+	scope_begin(&scope, SCOPE_ACCOUNTS_READ, &req->who_bytes);
 	if (err == OK && (err = request_id(req, "id", &id)) == OK &&
 	    (err = db_borrow_until(accounts.readers, clock_monotonic_us() + QUERY_US, &db)) == OK)
-		err = view_end(&view, account_get(db, id, view_add, &view));
+		err = view_end(&view, account_get(db, id, &scope, view_add, &view));
 	db_return(accounts.readers, db);
 	if (err == OK && (err = etag_check(req, view.etag)) == OK &&
 	    !etag_unchanged(req, res, view.etag)) {
@@ -406,6 +408,7 @@ search_text(const struct account_search *search, char out[PAGE_FILTERS_MAX])
 }
 
 struct list {
+	struct scope scope;
 	struct account_search search;
 	struct page page;
 	struct view view;
@@ -452,6 +455,8 @@ accounts_list(struct request *req, struct response *res)
 
 	page_read(req, &list.page);
 	read_search(req, &list.search);
+	scope_begin(&list.scope, SCOPE_ACCOUNTS_READ, &req->who_bytes);
+	list.search.scope = &list.scope;
 	if (err == OK && (err = err_pending()) == OK && (err = read_list(&list)) == OK &&
 	    !etag_unchanged(req, res, list.view.etag))
 		err = send_list(&list, res);
@@ -472,7 +477,7 @@ pass_over(void *ctx, const struct account *account)
 static enum err
 accounts_health(struct request *req, struct response *res)
 {
-	const struct account_search all = { 0 };
+	const struct account_search all = { .scope = &scope_all };
 	const struct page first = { .limit = 1 };
 	struct db *db = NULL;
 	bool more;

@@ -137,7 +137,7 @@ make_image(struct db *db, void *arg)
 	if ((err = set_image(db, u, clock_now_us())) != OK)
 		return err;
 	u->made = true;
-	return account_get(db, u->id, answer_it, u);
+	return account_get(db, u->id, &scope_all, answer_it, u);
 }
 
 /* Of two blobs one is not needed any more: the old one, or the new one of what was refused.  Where

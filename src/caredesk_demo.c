@@ -199,7 +199,7 @@ write_chunk(struct demo *demo)
 {
 	bool first = demo->made == 0;
 	struct bulk *bulk;
-	enum err err = bulk_open(DATA_DATABASES, INT64_MIN, &bulk);
+	enum err err = bulk_open(DATA_DATABASES, &scope_all, INT64_MIN, &bulk);
 
 	if (err != OK)
 		return err;

@@ -115,7 +115,7 @@ import_directly(struct import *import)
 	struct db *db;
 	enum err err = data_write_ledger(&db);
 
-	if (err == OK && (err = bulk_open(DATA_DATABASES, INT64_MIN, &bulk)) == OK &&
+	if (err == OK && (err = bulk_open(DATA_DATABASES, &scope_all, INT64_MIN, &bulk)) == OK &&
 	    (err = read_all(import, take_lines, bulk)) == OK && (err = bulk_end(bulk)) == OK)
 		err = write_lines(import, db, bulk);
 	bulk_close(bulk);

@@ -412,7 +412,7 @@ export_person(int64_t id, struct target *target)
 
 	if (err == OK && (err = make_folder(target)) == OK &&
 	    (person.is_deleted ||
-		(err = account_get(person.db, id, write_account, &person)) == OK) &&
+		(err = account_get(person.db, id, &scope_all, write_account, &person)) == OK) &&
 	    (err = write_answers(&person)) == OK && (err = write_image(&person)) == OK &&
 	    (err = write_readme(&person)) == OK)
 		err = name_folder(target);

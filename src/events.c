@@ -80,7 +80,8 @@ event_etag(const struct ledger_event *event, char etag[ETAG_MAX])
 struct edit {
 	struct request *req;
 	struct ledger_actor actor;
-	int64_t earliest_us; /* of a new event */
+	int64_t earliest_us; /* of an event that is added or deleted */
+	struct scope seen; /* events that REQ may know of */
 	struct ledger_event event;
 	struct answer answer;
 };
@@ -116,12 +117,13 @@ make_create(struct db *db, void *arg)
 	return err != OK ? err : answer_event(edit, 201);
 }
 
-/* The event as it is, if that is the one that the client means. */
+/* The event as it is, if that is the one that the client means.  One that is foreign is not there,
+ * whatever the conditions say. */
 static enum err
 find_event(struct db *db, struct edit *edit)
 {
 	char etag[ETAG_MAX];
-	enum err err = ledger_event_get(db, edit->event.id, &edit->event);
+	enum err err = ledger_event_get(db, edit->event.id, &edit->seen, &edit->event);
 
 	if (err != OK)
 		return err;
@@ -144,10 +146,14 @@ static enum err
 make_delete(struct db *db, void *arg)
 {
 	struct edit *edit = arg;
+	struct scope scope;
 	enum err err = find_event(db, edit);
 
-	if (err == OK)
-		err = ledger_event_delete(db, &edit->actor, &edit->event);
+	if (err == OK) {
+		scope_begin(&scope, SCOPE_EVENTS_DELETE, &edit->req->who_bytes);
+		err =
+		    ledger_event_delete(db, &edit->actor, &scope, edit->earliest_us, &edit->event);
+	}
 	answer_begin(&edit->answer, 204);
 	return err;
 }
@@ -156,17 +162,21 @@ static enum err
 read_event(struct request *req, struct edit *edit)
 {
 	struct ledger_event *event = &edit->event;
+	struct scope scope;
 	struct jsonr body;
 	enum err err = answer_json(req, &edit->answer, EVENTS_BODY_MAX, &body);
 
 	if (err != OK)
 		return err;
-	edit->earliest_us = events_earliest(req);
 	jsonr_int(&body, "type_id", 1, INT64_MAX, &event->type_id);
 	jsonr_int(&body, "caregiver_id", 1, INT64_MAX, &event->caregiver_id);
 	jsonr_time(&body, "start_time", &event->start_time_us);
 	jsonr_close(&body);
-	return err_pending();
+	scope_begin(&scope, SCOPE_EVENTS_CREATE, &req->who_bytes);
+	if ((err = err_pending()) == OK && !scope_has(&scope, event->caregiver_id))
+		err =
+		    fail(ERR_FORBIDDEN, "none of your roles may register events of this caregiver");
+	return err;
 }
 
 /* Runs MAKE in a shared commit and sends what it has answered. */
@@ -177,6 +187,8 @@ commit_edit(struct request *req, struct response *res, struct edit *edit, commit
 
 	edit->req = req;
 	edit->actor = events_actor(req);
+	edit->earliest_us = events_earliest(req);
+	scope_begin(&edit->seen, SCOPE_EVENTS_READ, &req->who_bytes);
 	err = answer_commit(&edit->answer, events.commit, make, edit);
 	return err != OK ? err : answer_send(&edit->answer, res);
 }
@@ -234,13 +246,15 @@ event_get(struct request *req, struct response *res)
 {
 	struct ledger_event event;
 	char etag[ETAG_MAX];
+	struct scope scope;
 	struct db *db = NULL;
 	struct jsonw w;
 	int64_t id;
 	enum err err;
 
+	scope_begin(&scope, SCOPE_EVENTS_READ, &req->who_bytes);
 	if ((err = request_id(req, "id", &id)) == OK && (err = events_read(&db)) == OK)
-		err = ledger_event_get(db, id, &event);
+		err = ledger_event_get(db, id, &scope, &event);
 	events_read_end(db);
 	if (err != OK)
 		return err;
@@ -304,6 +318,7 @@ filter_text(const struct ledger_filter *filter, char out[PAGE_FILTERS_MAX])
 }
 
 struct list {
+	struct scope scope;
 	struct ledger_filter filter;
 	struct page page;
 	char etag[ETAG_MAX];
@@ -312,23 +327,44 @@ struct list {
 	bool more;
 };
 
+/* Who sees all is told of the whole state, which costs one look; who does not, of what the page
+ * shows and nothing else: what others do is not theirs to know. */
+static enum err
+list_etag(struct db *db, struct list *list)
+{
+	char version[LEDGER_VERSION_SIZE], one[ETAG_MAX];
+	struct etag_list all;
+	enum err err;
+
+	if (list->scope.all) {
+		if ((err = ledger_version(db, version)) == OK)
+			(void)snprintf(list->etag, sizeof(list->etag), "\"%s\"", version);
+		return err;
+	}
+	etag_list_begin(&all);
+	for (size_t i = 0; i < list->count; i++) {
+		event_etag(&list->events[i], one);
+		etag_list_add(&all, one);
+	}
+	etag_list_end(&all, list->more, list->etag);
+	return OK;
+}
+
 /* All of the page is read before any of it is sent: no snapshot waits for a client. */
 static enum err
 read_list(struct list *list)
 {
-	char version[LEDGER_VERSION_SIZE];
 	struct db *db = NULL;
 	enum err err;
 
 	list->events = calloc((size_t)list->page.limit + 1, sizeof(*list->events));
 	if (list->events == NULL)
 		return fail(ERR_BUSY, "no memory for a list");
-	if ((err = events_read(&db)) == OK && (err = ledger_version(db, version)) == OK)
-		err = ledger_list(
-		    db, &list->filter, &list->page, list->events, &list->count, &list->more);
+	if ((err = events_read(&db)) == OK &&
+	    (err = ledger_list(
+		 db, &list->filter, &list->page, list->events, &list->count, &list->more)) == OK)
+		err = list_etag(db, list);
 	events_read_end(db);
-	if (err == OK)
-		(void)snprintf(list->etag, sizeof(list->etag), "\"%s\"", version);
 	return err;
 }
 
@@ -363,6 +399,8 @@ events_list(struct request *req, struct response *res)
 
 	page_read(req, &list.page);
 	read_filter(req, &list.filter);
+	scope_begin(&list.scope, SCOPE_EVENTS_READ, &req->who_bytes);
+	list.filter.scope = &list.scope;
 	if ((err = err_pending()) == OK && (err = read_list(&list)) == OK &&
 	    !etag_unchanged(req, res, list.etag))
 		err = send_list(&list, res);

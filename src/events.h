@@ -12,6 +12,7 @@
 #include "lib/ledger.h"
 #include "lib/request.h"
 #include "lib/response.h"
+#include "lib/scope.h"
 
 #define EVENTS_BODY_MAX (64 * 1024)
 #define EVENTS_QUERY_US (10 * INT64_C(1000000)) /* the longest that a list may take */
@@ -28,7 +29,7 @@ extern struct events events;
 /* Who asks, now. */
 struct ledger_actor events_actor(const struct request *req);
 
-/* The earliest start_time that REQ may register; INT64_MIN: any. */
+/* The earliest start_time that REQ may register, or delete again; INT64_MIN: any. */
 int64_t events_earliest(const struct request *req);
 
 /* A connection with a snapshot, and its end. */

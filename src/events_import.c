@@ -52,9 +52,12 @@ enum err
 event_import(struct request *req, struct response *res)
 {
 	struct import import = { 0 };
+	struct scope scope;
 	enum err err = answer_open(req, &import.answer);
 
-	if (err == OK && (err = bulk_open("db", events_earliest(req), &import.bulk)) == OK &&
+	scope_begin(&scope, SCOPE_EVENTS_CREATE, &req->who_bytes);
+	if (err == OK &&
+	    (err = bulk_open("db", &scope, events_earliest(req), &import.bulk)) == OK &&
 	    (err = read_lines(req, &import)) == OK) {
 		import.actor = events_actor(req); /* now, not when its first line came */
 		import.answer.alone = bulk_count(import.bulk) > SHARED_MAX;

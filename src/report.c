@@ -196,6 +196,7 @@ static const struct format formats[] = {
 
 struct question {
 	const struct format *format;
+	struct scope scope;
 	struct report_filter filter;
 };
 
@@ -392,11 +393,14 @@ make_key(const struct question *question, struct cache_key *key)
 	struct digest digest;
 
 	digest_begin(&digest);
+	digest_add(&digest, &filter->scope->all, sizeof(filter->scope->all));
 	digest_add(&digest, question->format->name, strlen(question->format->name) + 1);
 	digest_add(&digest, &filter->min_time_us, sizeof(filter->min_time_us));
 	digest_add(&digest, &filter->max_time_us, sizeof(filter->max_time_us));
 	digest_add(&digest, filter->caregiver_ids,
 	    filter->caregiver_count * sizeof(filter->caregiver_ids[0]));
+	if (!filter->scope->all)
+		digest_add(&digest, filter->scope->list, filter->scope->list_n);
 	digest_end(&digest, key->digest);
 }
 
@@ -469,6 +473,33 @@ send_report(const struct question *question, const char *version, const char *et
 	return err;
 }
 
+/* What names the state of a report.  Who sees all is told of that of all events, which costs one
+ * look; who does not, of the rows and nothing else: what others do is not theirs to know. */
+static enum err
+make_tag(struct db *db, const struct report_filter *filter, const char *version,
+    char tag[2 * DIGEST_BYTES + 1])
+{
+	unsigned char bytes[DIGEST_BYTES];
+	struct digest digest;
+	struct ledger_sum sum;
+	struct rows rows;
+	bool found;
+	enum err err;
+
+	if (filter->scope->all) {
+		(void)stpcpy(tag, version);
+		return OK;
+	}
+	digest_begin(&digest);
+	rows_open(&rows, db, filter);
+	while ((err = rows_next(&rows, &sum, &found)) == OK && found)
+		digest_add(&digest, &sum, sizeof(sum));
+	rows_close(&rows);
+	digest_end(&digest, bytes);
+	text_to_hex(bytes, sizeof(bytes), tag);
+	return err;
+}
+
 /* Within a snapshot: the version and the rows belong together.  The time is from before it, so that
  * what was acknowledged until then is in the report. */
 static enum err
@@ -477,12 +508,13 @@ report_send(const struct request *req, struct response *res, const struct questi
 {
 	const struct format *format = question->format;
 	struct writer w = { .res = res, .generated_at_us = now_us };
-	char version[LEDGER_VERSION_SIZE], etag[ETAG_MAX];
+	char version[LEDGER_VERSION_SIZE], tag[2 * DIGEST_BYTES + 1], etag[ETAG_MAX];
 	enum err err;
 
-	if ((err = ledger_version(db, version)) != OK)
+	if ((err = ledger_version(db, version)) != OK ||
+	    (err = make_tag(db, &question->filter, version, tag)) != OK)
 		return err;
-	(void)snprintf(etag, sizeof(etag), "%s\"%s-%c\"", format->time_at > 0 ? "W/" : "", version,
+	(void)snprintf(etag, sizeof(etag), "%s\"%s-%c\"", format->time_at > 0 ? "W/" : "", tag,
 	    format->name[0]);
 	if (req->method != METHOD_POST && etag_unchanged(req, res, etag))
 		return response_field(res, "Vary", "Accept");
@@ -505,6 +537,19 @@ report_answer(struct request *req, struct response *res, const struct question *
 	return err;
 }
 
+/* What of the question is for REQ to be told. */
+static void
+narrow(const struct request *req, struct question *question)
+{
+	struct report_filter *filter = &question->filter;
+	struct scope *scope = &question->scope;
+
+	scope_begin(scope, SCOPE_EVENTS_READ, &req->who_bytes);
+	if (!scope->all && filter->caregiver_count > 0)
+		scope_narrow(scope, filter->caregiver_ids, filter->caregiver_count);
+	filter->scope = scope;
+}
+
 /* By either method; what is wrong with the question comes before everything else. */
 static enum err
 report_ask(struct request *req, struct response *res,
@@ -513,8 +558,10 @@ report_ask(struct request *req, struct response *res,
 	struct question question = { .filter = REPORT_FILTER_NONE };
 	enum err err = read_question(req, &question);
 
-	if (err == OK)
+	if (err == OK) {
+		narrow(req, &question);
 		err = report_answer(req, res, &question);
+	}
 	free(question.filter.caregiver_ids);
 	return err;
 }

@@ -10,6 +10,9 @@
  * reader leaps: it steps while they are near and seeks the next one wanted where they are not.  A
  * dense list costs a scan, a single caregiver one seek a month.
  *
+ * Who does not see all has other statements, with the caregivers in them: SQL then finds nothing
+ * but what is theirs, by a look for each of them in each month.
+ *
  * One thread; the snapshot is that of the connection.
  */
 #ifndef CAREDESK_REPORT_H
@@ -23,15 +26,19 @@
 #include "lib/digest.h"
 #include "lib/err.h"
 #include "lib/ledger.h"
+#include "lib/scope.h"
 
 struct report_filter {
 	int64_t min_time_us, max_time_us; /* exclusive; INT64_MIN, INT64_MAX: no bound */
 	int64_t *caregiver_ids; /* ascending, each once */
 	size_t caregiver_count; /* 0: all */
+	const struct scope
+	    *scope; /* what may be seen; where that is not all, the list narrows it */
 };
 
 #define REPORT_FILTER_NONE \
-	((struct report_filter){ .min_time_us = INT64_MIN, .max_time_us = INT64_MAX })
+	((struct report_filter){ \
+	    .min_time_us = INT64_MIN, .max_time_us = INT64_MAX, .scope = &scope_all })
 
 struct rows_segment {
 	const struct rows_kind *kind;

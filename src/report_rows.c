@@ -9,6 +9,7 @@
  * makes it seek, since by then the steps have cost about what a seek does. */
 struct rows_kind {
 	const struct db_sql *sql;
+	const struct db_sql *of; /* the same for those who do not see all */
 	unsigned patience;
 	void (*bind_end)(struct db_query *q, const struct rows *rows);
 };
@@ -28,8 +29,10 @@ bind_period(struct db_query *q, const struct rows *rows)
 
 /* A seek costs as much as four steps here (0.8 and 0.2 us).  Where a month is cut, a step is all
  * events of a caregiver, and every one saved is worth a seek. */
-static const struct rows_kind whole_months = { &sql_events_report_sums, 2, bind_last_month };
-static const struct rows_kind cut_month = { &sql_events_report_events, 0, bind_period };
+static const struct rows_kind whole_months = { &sql_events_report_sums, &sql_events_report_sums_of,
+	2, bind_last_month };
+static const struct rows_kind cut_month = { &sql_events_report_events, &sql_events_report_events_of,
+	0, bind_period };
 
 static void
 add_segment(struct rows *rows, const struct rows_kind *kind, int64_t first, int64_t last)
@@ -101,10 +104,13 @@ seek(struct rows *rows)
 	const struct rows_kind *kind = rows->segments[rows->segment].kind;
 
 	rows_close(rows);
-	db_query(&rows->query, rows->db, kind->sql);
+	db_query(&rows->query, rows->db, filter->scope->all ? kind->sql : kind->of);
 	db_bind_int(&rows->query, rows->month);
-	db_bind_int(
-	    &rows->query, filter->caregiver_count > 0 ? filter->caregiver_ids[rows->wanted] : 1);
+	if (filter->scope->all)
+		db_bind_int(&rows->query,
+		    filter->caregiver_count > 0 ? filter->caregiver_ids[rows->wanted] : 1);
+	else
+		scope_bind(filter->scope, &rows->query);
 	kind->bind_end(&rows->query, rows);
 	rows->reading = true;
 	rows->misses = 0;
@@ -146,7 +152,7 @@ take(struct rows *rows, int64_t month, int64_t caregiver_id)
 	size_t at;
 	bool hit;
 
-	if (filter->caregiver_count == 0)
+	if (filter->caregiver_count == 0 || !filter->scope->all)
 		return true;
 	at = place(filter, month > rows->month ? 0 : rows->wanted, caregiver_id);
 	hit = at < filter->caregiver_count && filter->caregiver_ids[at] == caregiver_id;

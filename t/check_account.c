@@ -52,7 +52,7 @@ get(int64_t id)
 	static struct seen seen;
 
 	seen = (struct seen){ 0 };
-	return account_get(db, id, see, &seen) == OK ? seen.text : err_words();
+	return account_get(db, id, &scope_all, see, &seen) == OK ? seen.text : err_words();
 }
 
 START_TEST(an_account_is_kept_as_it_was_given)
@@ -215,12 +215,12 @@ add_six(void)
 
 /* All ids of a search, by pages of LIMIT. */
 static const char *
-ids_of(size_t row, int64_t limit)
+ids_of(size_t row, int64_t limit, const struct scope *scope)
 {
 	static char ids[256];
 	const char *const texts[] = { searches[row].name, searches[row].email,
 		searches[row].address };
-	struct account_search search = { 0 };
+	struct account_search search = { .scope = scope };
 	struct page page = { .limit = limit };
 	bool more = true;
 
@@ -249,8 +249,30 @@ START_TEST(a_search_finds_what_is_equal_in_all_in_the_order_of_ids)
 	add_six();
 	for (size_t i = 0; i < COUNT(searches); i++)
 		for (int64_t limit = 1; limit <= 7; limit++)
-			ck_assert_msg(strcmp(ids_of(i, limit), searches[i].ids) == 0,
-			    "%zu by %lld: %s", i, (long long)limit, ids_of(i, limit));
+			ck_assert_msg(strcmp(ids_of(i, limit, &scope_all), searches[i].ids) == 0,
+			    "%zu by %lld: %s", i, (long long)limit, ids_of(i, limit, &scope_all));
+	data_end();
+}
+END_TEST
+
+START_TEST(who_may_see_one_account_finds_it_whatever_is_searched_and_no_other)
+{
+	static struct scope scope;
+	const struct who who = { .name = "b@B", .roles = ROLE_CAREGIVER };
+	struct seen seen = { 0 };
+
+	open_accounts();
+	add_six();
+	scope_begin(&scope, SCOPE_ACCOUNTS_READ, &who);
+	for (size_t i = 0; i < COUNT(searches); i++) {
+		const char *all = ids_of(i, 7, &scope_all);
+		const bool fits = strchr(all, '2') != NULL;
+
+		ck_assert_str_eq(ids_of(i, 7, &scope), fits ? "2" : "");
+	}
+	ck_assert_int_eq(account_get(db, 1, &scope, see, &seen), ERR_NOT_FOUND);
+	ck_assert_str_eq(err_words(), "there is no account 1");
+	ck_assert_int_eq(account_get(db, 2, &scope, see, &seen), OK);
 	data_end();
 }
 END_TEST
@@ -258,7 +280,7 @@ END_TEST
 START_TEST(a_page_of_long_texts_ends_early_and_tells_that_there_is_more)
 {
 	static char address[3 * ACCOUNT_TEXT_MAX + 1];
-	const struct account_search all = { 0 };
+	const struct account_search all = { .scope = &scope_all };
 	struct page page = { .limit = PAGE_LIMIT_MAX };
 	struct seen seen = { 0 };
 	char email[32];
@@ -290,7 +312,7 @@ END_TEST
 
 START_TEST(whoever_has_enough_ends_the_list)
 {
-	const struct account_search all = { 0 };
+	const struct account_search all = { .scope = &scope_all };
 	const struct page page = { .limit = 10 };
 	struct seen seen = { .most = 2 };
 	bool more;
@@ -300,7 +322,7 @@ START_TEST(whoever_has_enough_ends_the_list)
 	ck_assert_int_eq(account_list(db, &all, &page, see, &seen, &more), ERR_BUSY);
 	ck_assert_str_eq(seen.text, "1:n:a@b:x:1 2:n:b@b:y:1 ");
 	seen = (struct seen){ .most = 1 };
-	ck_assert_int_eq(account_get(db, 3, see, &seen), ERR_BUSY);
+	ck_assert_int_eq(account_get(db, 3, &scope_all, see, &seen), ERR_BUSY);
 	/* Its statement can be used again. */
 	ck_assert_str_eq(get(3), "3:N:c@b:x:1 ");
 	data_end();
@@ -425,6 +447,7 @@ CHECK_MAIN(account,
 	a_change_replaces_the_texts_and_nothing_else, a_mail_address_is_of_one_account,
 	an_id_is_not_used_again, what_was_deleted_or_replaced_is_not_in_the_file,
 	a_search_finds_what_is_equal_in_all_in_the_order_of_ids,
+	who_may_see_one_account_finds_it_whatever_is_searched_and_no_other,
 	a_page_of_long_texts_ends_early_and_tells_that_there_is_more,
 	whoever_has_enough_ends_the_list, every_search_uses_the_index_made_for_it,
 	what_the_schema_forbids_is_a_conflict })

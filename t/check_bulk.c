@@ -25,7 +25,7 @@ static void
 open_bulk(int64_t earliest_us)
 {
 	err_clear();
-	ck_assert_msg(bulk_open("db", earliest_us, &bulk) == OK, "%s", err_words());
+	ck_assert_msg(bulk_open("db", &scope_all, earliest_us, &bulk) == OK, "%s", err_words());
 }
 
 /* The text to its end, in pieces of STEP bytes but for a first one of FIRST. */
@@ -607,8 +607,8 @@ START_TEST(a_folder_that_cannot_be_written_is_told_at_once)
 	data_begin();
 	for (size_t i = 0; i < COUNT(folders); i++) {
 		bulk = (struct bulk *)&bulk;
-		ck_assert_msg(
-		    bulk_open(folders[i], INT64_MIN, &bulk) == ERR_BUSY, "%s", folders[i]);
+		ck_assert_msg(bulk_open(folders[i], &scope_all, INT64_MIN, &bulk) == ERR_BUSY, "%s",
+		    folders[i]);
 		ck_assert_ptr_null(bulk);
 		ck_assert_str_eq(err_words(), "there is no room for an import now");
 		bulk_close(bulk);

@@ -177,10 +177,11 @@ run_job(struct db *writer, void *arg)
 		return add_events(writer, job);
 	if (job->kind == KEEP)
 		return keep_row(writer, job);
-	if ((err = ledger_event_get(writer, job->id, &event)) != OK)
+	if ((err = ledger_event_get(writer, job->id, &scope_all, &event)) != OK)
 		return err;
-	return job->kind == REIMBURSE ? ledger_event_reimburse(writer, &actor, &event)
-				      : ledger_event_delete(writer, &actor, &event);
+	return job->kind == REIMBURSE
+	    ? ledger_event_reimburse(writer, &actor, &event)
+	    : ledger_event_delete(writer, &actor, &scope_all, INT64_MIN, &event);
 }
 
 static struct job
@@ -327,7 +328,7 @@ resolve(struct worker *worker, struct job *job)
 		return resolve_added(worker, job);
 	if (job->kind == KEEP)
 		return NULL; /* see check_row() */
-	err = ledger_event_get(db, job->id, &event);
+	err = ledger_event_get(db, job->id, &scope_all, &event);
 	if ((job->kind == DELETE && err == ERR_NOT_FOUND) ||
 	    (job->kind == REIMBURSE && err == OK && event.reimbursed_at_us != 0))
 		acknowledge(worker, job);
@@ -341,7 +342,7 @@ check_events(const struct worker *worker)
 
 	for (size_t i = 0; i < worker->count; i++) {
 		const struct made *made = &worker->made[i];
-		enum err err = ledger_event_get(db, made->id, &event);
+		enum err err = ledger_event_get(db, made->id, &scope_all, &event);
 
 		if (made->state == DELETED && err != ERR_NOT_FOUND)
 			return "a deletion is lost";

@@ -1,7 +1,9 @@
--- $1 the last id seen, $2 how many, digests: $3 name or NULL, $4 email or NULL, $5 address -> accounts
+-- $1 the last id seen, $2 how many, digests: $3 name or NULL, $4 email or NULL, $5 address,
+-- $6 the email_digest that alone may be seen, or NULL for all -> accounts
 SELECT id, version, created_at, updated_at, name, email, address, image_key
 FROM accounts
 WHERE address_digest = $5 AND id > $1
 	AND ($3 IS NULL OR name_digest = $3)
 	AND ($4 IS NULL OR email_digest = $4)
+	AND ($6 IS NULL OR email_digest = $6)
 ORDER BY id LIMIT $2

@@ -1,4 +1,4 @@
--- $1 the last id seen, $2 how many, filters or NULL: $3 caregiver_id, $4 type_id, $5 reimbursed,
+-- $1 the last id seen, $2 how many, $3 caregiver_id, filters or NULL: $4 type_id, $5 reimbursed,
 -- $6 min_time, $7 max_time, $8 the month -> events
 SELECT e.id, e.type_id, e.caregiver_id, e.start_time, e.amount_in_cents, t.currency, e.created_at,
 	e.reimbursed_at

@@ -195,6 +195,20 @@ account_sweep(struct db *db, struct blob *images, int64_t *removed)
 	return err != OK ? err : blob_sweep(images, keeps_image, db, removed);
 }
 
+/* The next parameter: the mail address whose account alone may be seen, by its digest, or NULL.
+ * Nobody's has that of "". */
+static void
+bind_scope(
+    struct db_query *q, const struct scope *scope, unsigned char digest[ACCOUNT_DIGEST_BYTES])
+{
+	if (scope->all) {
+		db_bind_null(q);
+		return;
+	}
+	account_digest(scope->email, strlen(scope->email), digest);
+	db_bind_bytes(q, digest, ACCOUNT_DIGEST_BYTES);
+}
+
 /* The columns of account_get and of every list. */
 static void
 take_account(const struct db_query *q, struct account *account)
@@ -209,8 +223,9 @@ take_account(const struct db_query *q, struct account *account)
 }
 
 enum err
-account_get(struct db *db, int64_t id, account_fn each, void *ctx)
+account_get(struct db *db, int64_t id, const struct scope *scope, account_fn each, void *ctx)
 {
+	unsigned char digest[ACCOUNT_DIGEST_BYTES];
 	struct account account;
 	struct db_query q;
 	bool found;
@@ -218,6 +233,7 @@ account_get(struct db *db, int64_t id, account_fn each, void *ctx)
 
 	db_query(&q, db, &sql_accounts_account_get);
 	db_bind_int(&q, id);
+	bind_scope(&q, scope, digest);
 	if ((err = db_next(&q, &found)) == OK && found) {
 		take_account(&q, &account);
 		err = each(ctx, &account);
@@ -238,9 +254,21 @@ static const struct {
 	{ ACCOUNT_NAME, &sql_accounts_accounts_list_by_name },
 };
 
+/* Who may see one account only has it looked for. */
 static void
-begin_list(
-    struct db_query *q, struct db *db, const struct account_search *search, const struct page *page)
+narrow_search(struct account_search *search)
+{
+	const struct scope *scope = search->scope;
+
+	if (scope->all || search->by[ACCOUNT_EMAIL])
+		return;
+	search->by[ACCOUNT_EMAIL] = true;
+	account_digest(scope->email, strlen(scope->email), search->digests[ACCOUNT_EMAIL]);
+}
+
+static void
+begin_list(struct db_query *q, struct db *db, const struct account_search *search,
+    const struct page *page, unsigned char digest[ACCOUNT_DIGEST_BYTES])
 {
 	const struct db_sql *sql = &sql_accounts_accounts_list;
 	size_t i = 0;
@@ -259,12 +287,15 @@ begin_list(
 			db_bind_bytes(q, search->digests[field], ACCOUNT_DIGEST_BYTES);
 		else
 			db_bind_null(q);
+	bind_scope(q, search->scope, digest);
 }
 
 enum err
 account_list(struct db *db, const struct account_search *search, const struct page *page,
     account_fn each, void *ctx, bool *more)
 {
+	struct account_search narrowed = *search;
+	unsigned char digest[ACCOUNT_DIGEST_BYTES];
 	struct account account;
 	struct db_query q;
 	size_t bytes = 0;
@@ -273,7 +304,8 @@ account_list(struct db *db, const struct account_search *search, const struct pa
 	enum err err;
 
 	*more = false;
-	begin_list(&q, db, search, page);
+	narrow_search(&narrowed);
+	begin_list(&q, db, &narrowed, page, digest);
 	while ((err = db_next(&q, &found)) == OK && found) {
 		if (count++ == page->limit || bytes >= ACCOUNT_LIST_BYTES_MAX) {
 			*more = true;

@@ -21,6 +21,7 @@
 #include "lib/digest.h"
 #include "lib/err.h"
 #include "lib/page.h"
+#include "lib/scope.h"
 
 #define ACCOUNT_FILE "db/accounts.db"
 #define ACCOUNT_BLOBS "blobs" /* the store of images */
@@ -54,6 +55,7 @@ struct account_image {
 struct account_search {
 	bool by[ACCOUNT_FIELDS]; /* none: all accounts */
 	unsigned char digests[ACCOUNT_FIELDS][ACCOUNT_DIGEST_BYTES];
+	const struct scope *scope; /* what may be seen */
 };
 
 void account_digest(const char *s, size_t n, unsigned char digest[ACCOUNT_DIGEST_BYTES]);
@@ -77,8 +79,9 @@ enum err account_sweep(struct db *db, struct blob *images, int64_t *removed) MUS
 /* Takes an account whose texts are lent until it returns; anything but OK ends the reading. */
 typedef enum err (*account_fn)(void *ctx, const struct account *account);
 
-/* Gives EACH the account with this id; ERR_NOT_FOUND. */
-enum err account_get(struct db *db, int64_t id, account_fn each, void *ctx) MUST_CHECK;
+/* Gives EACH the account with this id; ERR_NOT_FOUND, also where it is not that of SCOPE. */
+enum err account_get(
+    struct db *db, int64_t id, const struct scope *scope, account_fn each, void *ctx) MUST_CHECK;
 
 /* Gives EACH those of a page that have all that is searched for, by id; *MORE if others follow.  A
  * page ends early where its texts have ACCOUNT_LIST_BYTES_MAX. */

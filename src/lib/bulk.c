@@ -23,6 +23,7 @@ struct entry {
 
 struct bulk {
 	FILE *spool;
+	const struct scope *scope; /* of caregivers that are taken */
 	int64_t earliest_us;
 	int64_t line; /* of the text, from 1 */
 	int64_t count;
@@ -33,7 +34,7 @@ struct bulk {
 };
 
 enum err
-bulk_open(const char *folder, int64_t earliest_us, struct bulk **out)
+bulk_open(const char *folder, const struct scope *scope, int64_t earliest_us, struct bulk **out)
 {
 	struct bulk *bulk = calloc(1, sizeof(*bulk));
 	int fd = open(folder, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
@@ -45,6 +46,7 @@ bulk_open(const char *folder, int64_t earliest_us, struct bulk **out)
 			(void)close(fd);
 		return fail(ERR_BUSY, "there is no room for an import now");
 	}
+	bulk->scope = scope;
 	bulk->earliest_us = earliest_us;
 	*out = bulk;
 	return OK;
@@ -146,6 +148,10 @@ take_line(struct bulk *bulk, const char *s, size_t n)
 	(void)err_fields(&count);
 	if (err == ERR_BUSY)
 		return err;
+	if (err == OK && count == known && !scope_has(bulk->scope, entry.caregiver_id))
+		return fail(ERR_FORBIDDEN,
+		    "line %lld: none of your roles may register events of this caregiver",
+		    (long long)entry.line);
 	if (err == OK && count == known)
 		return put(bulk, &entry);
 	refuse_line(bulk, known, err);

@@ -17,20 +17,23 @@
 #include "lib/db.h"
 #include "lib/err.h"
 #include "lib/ledger.h"
+#include "lib/scope.h"
 
 #define BULK_LINE_MAX (64 * 1024)
 
 struct bulk;
 
-/* FOLDER holds the nameless file: "db" below the data folder.  EARLIEST_US is the earliest
- * start_time that is taken; INT64_MIN: any. */
-enum err bulk_open(const char *folder, int64_t earliest_us, struct bulk **bulk) MUST_CHECK;
+/* FOLDER holds the nameless file: "db" below the data folder.  Only caregivers in SCOPE, lent until
+ * bulk_end(), are taken.  EARLIEST_US is the earliest start_time that is; INT64_MIN: any. */
+enum err bulk_open(const char *folder, const struct scope *scope, int64_t earliest_us,
+    struct bulk **bulk) MUST_CHECK;
 void bulk_close(struct bulk *bulk);
 
-/* The next bytes of the text.  Bad lines become bad fields, "line 17: ...", told by bulk_end(). */
+/* The next bytes of the text.  Bad lines become bad fields, "line 17: ...", told by bulk_end(); a
+ * caregiver out of SCOPE is ERR_FORBIDDEN at once. */
 enum err bulk_add(struct bulk *bulk, const char *bytes, size_t n) MUST_CHECK;
 
-/* The text has ended.  ERR_INPUT if lines were bad. */
+/* The text has ended.  ERR_INPUT if lines were bad; ERR_FORBIDDEN as above. */
 enum err bulk_end(struct bulk *bulk) MUST_CHECK;
 
 /* An event without text around it, instead of bulk_add(): demo data.  REIMBURSED_AT_US 0 for none.

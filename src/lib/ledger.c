@@ -150,7 +150,7 @@ ledger_event_add(struct db *db, const struct ledger_actor *actor, struct ledger_
 }
 
 enum err
-ledger_event_get(struct db *db, int64_t id, struct ledger_event *event)
+ledger_event_get(struct db *db, int64_t id, const struct scope *scope, struct ledger_event *event)
 {
 	struct db_query q;
 	bool found;
@@ -158,6 +158,7 @@ ledger_event_get(struct db *db, int64_t id, struct ledger_event *event)
 
 	db_query(&q, db, &sql_events_event_get);
 	db_bind_int(&q, id);
+	scope_bind(scope, &q);
 	if ((err = db_next(&q, &found)) == OK && found)
 		take_event(&q, event);
 	else if (err == OK)
@@ -186,20 +187,44 @@ ledger_event_reimburse(struct db *db, const struct ledger_actor *actor, struct l
 	return ledger_audit(db, actor, "event reimbursed", event->id, NULL);
 }
 
+/* Why an event that may be seen did not go. */
+static enum err
+not_deleted(const struct scope *scope, const struct ledger_event *event)
+{
+	if (!scope_has(scope, event->caregiver_id))
+		return fail(ERR_FORBIDDEN, "none of your roles may delete this event");
+	if (event->reimbursed_at_us != 0)
+		return fail(ERR_CONFLICT, "a reimbursed event is not deleted");
+	return fail(ERR_FORBIDDEN, "this event is before the entry window");
+}
+
+static enum err
+delete_row(
+    struct db *db, const struct scope *scope, int64_t earliest_us, const struct ledger_event *event)
+{
+	struct db_query q;
+	bool found;
+	enum err err;
+
+	db_query(&q, db, &sql_events_event_delete);
+	db_bind_int(&q, event->id);
+	scope_bind(scope, &q);
+	db_bind_int(&q, earliest_us);
+	if ((err = db_next(&q, &found)) == OK && !found)
+		err = not_deleted(scope, event);
+	db_done(&q);
+	return err;
+}
+
 enum err
-ledger_event_delete(
-    struct db *db, const struct ledger_actor *actor, const struct ledger_event *event)
+ledger_event_delete(struct db *db, const struct ledger_actor *actor, const struct scope *scope,
+    int64_t earliest_us, const struct ledger_event *event)
 {
 	struct ledger_sum sum = sum_of(event);
 	char detail[DETAIL_MAX];
-	struct db_query q;
 	enum err err;
 
-	if (event->reimbursed_at_us != 0)
-		return fail(ERR_CONFLICT, "a reimbursed event is not deleted");
-	db_query(&q, db, &sql_events_event_delete);
-	db_bind_int(&q, event->id);
-	if ((err = db_run(&q)) != OK ||
+	if ((err = delete_row(db, scope, earliest_us, event)) != OK ||
 	    (err = change_sum(db, &sql_events_sum_subtract, &sum, event->amount_in_cents, 1)) !=
 		OK ||
 	    (err = change_sum(db, &sql_events_sum_drop, &sum, 0, 0)) != OK)
@@ -214,13 +239,16 @@ ledger_event_delete(
 
 /* --- Lists: each reads the index that narrows it most, in the order of ids. */
 
-/* Parameters $1 to $7 of the filtered lists. */
+/* Parameters $1 to $7 of the filtered lists.  To json_each() a number is a list of it alone. */
 static void
 bind_filter(struct db_query *q, const struct ledger_filter *filter, int64_t after, int64_t limit)
 {
 	db_bind_int(q, after);
 	db_bind_int(q, limit);
-	bind_optional(q, filter->caregiver_id != 0, filter->caregiver_id);
+	if (filter->caregiver_id != 0)
+		db_bind_int(q, filter->caregiver_id);
+	else
+		scope_bind(filter->scope, q);
 	bind_optional(q, filter->type_id != 0, filter->type_id);
 	bind_optional(q, filter->by_reimbursed, filter->reimbursed);
 	bind_optional(q, filter->min_time_us != INT64_MIN, filter->min_time_us);
@@ -258,14 +286,15 @@ static const struct parts_kind by_day = { &sql_events_day_next, &sql_events_even
 static const struct parts_kind by_month = { &sql_events_month_next,
 	&sql_events_events_list_by_month, clock_month };
 
-#define PARTS_MAX 5000 /* days or months with events; thirteen years of days */
+#define PARTS_MAX 5000 /* days, or months of caregivers; thirteen years of days */
 
 /* The parts being merged: the next event of each. */
 struct parts {
 	const struct parts_kind *kind;
 	size_t count, room;
+	int looks; /* into parts, also those that had none */
 	struct {
-		int64_t part;
+		int64_t part, caregiver_id; /* 0: of all that the filter has */
 		struct ledger_event next;
 	} * items;
 };
@@ -313,7 +342,7 @@ collect_parts(struct db *db, const struct ledger_filter *filter, int64_t after, 
 
 	*too_many = false;
 	while ((err = next_part(db, parts, &part, last, &found)) == OK && found) {
-		if ((*too_many = parts->count == PARTS_MAX))
+		if ((*too_many = parts->looks++ == PARTS_MAX))
 			return OK;
 		if (parts->count == parts->room) {
 			size_t room = parts->room * 2 + 64;
@@ -325,6 +354,7 @@ collect_parts(struct db *db, const struct ledger_filter *filter, int64_t after, 
 			parts->room = room;
 		}
 		parts->items[parts->count].part = part;
+		parts->items[parts->count].caregiver_id = filter->caregiver_id;
 		err = next_of_part(
 		    db, parts, filter, part, after, &parts->items[parts->count].next, &found_event);
 		if (err != OK)
@@ -343,38 +373,6 @@ list_by(struct db *db, const struct db_sql *sql, const struct ledger_filter *fil
 	db_query(&q, db, sql);
 	bind_filter(&q, filter, after, (int64_t)room);
 	return take_events(&q, events, room, count);
-}
-
-/* Events by parts, in the order of their ids.  A page costs a look into each part, and another for
- * each row, wherever it begins; of more parts than that is worth, all are read by their ids. */
-static enum err
-merge_parts(struct db *db, const struct parts_kind *kind, const struct ledger_filter *filter,
-    int64_t after, struct ledger_event *events, size_t room, size_t *count)
-{
-	struct parts parts = { .kind = kind };
-	size_t found;
-	bool too_many;
-	enum err err = collect_parts(db, filter, after, &parts, &too_many);
-
-	if (too_many) {
-		free(parts.items);
-		return list_by(
-		    db, &sql_events_events_list_filtered, filter, after, events, room, count);
-	}
-	for (*count = 0; err == OK && *count < room && parts.count > 0; ++*count) {
-		size_t least = 0;
-
-		for (size_t i = 1; i < parts.count; i++)
-			if (parts.items[i].next.id < parts.items[least].next.id)
-				least = i;
-		events[*count] = parts.items[least].next;
-		err = next_of_part(db, &parts, filter, parts.items[least].part, events[*count].id,
-		    &parts.items[least].next, &found);
-		if (found == 0)
-			parts.items[least] = parts.items[--parts.count];
-	}
-	free(parts.items);
-	return err;
 }
 
 /* Moves the first ROOM of two lists, each by ids, into the first; MORE is gone then. */
@@ -427,11 +425,12 @@ list_by_type(struct db *db, const struct ledger_filter *filter, int64_t after,
 	return err;
 }
 
-/* The list of all that has no parts. */
+/* The list of all that has no parts, or too many. */
 static enum err
 list_by_index(struct db *db, const struct ledger_filter *filter, int64_t after,
     struct ledger_event *events, size_t room, size_t *count)
 {
+	bool by_time = filter->min_time_us != INT64_MIN || filter->max_time_us != INT64_MAX;
 	struct db_query q;
 
 	if (filter->type_id != 0)
@@ -439,24 +438,103 @@ list_by_index(struct db *db, const struct ledger_filter *filter, int64_t after,
 	if (filter->by_reimbursed)
 		return list_by(
 		    db, &sql_events_events_list_by_reimbursed, filter, after, events, room, count);
+	if (by_time || filter->caregiver_id != 0 || !filter->scope->all)
+		return list_by(
+		    db, &sql_events_events_list_filtered, filter, after, events, room, count);
 	db_query(&q, db, &sql_events_events_list);
 	db_bind_int(&q, after);
 	db_bind_int(&q, (int64_t)room);
 	return take_events(&q, events, room, count);
 }
 
+/* The places of the parts of each of COUNT caregivers, 0 for all; *TOO_MANY for what it is worth.
+ */
+static enum err
+collect_all(struct db *db, const struct ledger_filter *filter, const int64_t *ids, size_t count,
+    int64_t after, struct parts *parts, bool *too_many)
+{
+	struct ledger_filter one = *filter;
+	enum err err = OK;
+
+	*too_many = false;
+	for (size_t i = 0; i < count && err == OK && !*too_many; i++) {
+		one.caregiver_id = ids[i];
+		err = collect_parts(db, &one, after, parts, too_many);
+	}
+	return err;
+}
+
+/* Takes the event of the least id, and puts the next one of its part in its place. */
+static enum err
+take_least(struct db *db, const struct ledger_filter *filter, struct parts *parts,
+    struct ledger_event *event)
+{
+	struct ledger_filter one = *filter;
+	size_t least = 0, found;
+	enum err err;
+
+	for (size_t i = 1; i < parts->count; i++)
+		if (parts->items[i].next.id < parts->items[least].next.id)
+			least = i;
+	*event = parts->items[least].next;
+	one.caregiver_id = parts->items[least].caregiver_id;
+	err = next_of_part(db, parts, &one, parts->items[least].part, event->id,
+	    &parts->items[least].next, &found);
+	if (found == 0)
+		parts->items[least] = parts->items[--parts->count];
+	return err;
+}
+
+/* Events by parts, in the order of their ids.  A page costs a look into each part, and another for
+ * each row, wherever it begins; of more parts than that is worth, all are read by their ids. */
+static enum err
+merge_parts(struct db *db, const struct parts_kind *kind, const struct ledger_filter *filter,
+    const int64_t *ids, size_t id_count, int64_t after, struct ledger_event *events, size_t room,
+    size_t *count)
+{
+	struct parts parts = { .kind = kind };
+	bool too_many;
+	enum err err = collect_all(db, filter, ids, id_count, after, &parts, &too_many);
+
+	if (too_many) {
+		free(parts.items);
+		return list_by_index(db, filter, after, events, room, count);
+	}
+	for (*count = 0; err == OK && *count < room && parts.count > 0; ++*count)
+		err = take_least(db, filter, &parts, &events[*count]);
+	free(parts.items);
+	return err;
+}
+
+/* Of some caregivers: of the filter's, or of all that may be seen. */
+static enum err
+list_by_caregivers(struct db *db, const struct ledger_filter *filter, int64_t after,
+    struct ledger_event *events, size_t room, size_t *count)
+{
+	const int64_t *ids = filter->scope->ids;
+	size_t id_count = filter->scope->count;
+
+	if (filter->caregiver_id != 0) {
+		ids = &filter->caregiver_id;
+		id_count = scope_has(filter->scope, *ids);
+	}
+	return merge_parts(db, &by_month, filter, ids, id_count, after, events, room, count);
+}
+
 enum err
 ledger_list(struct db *db, const struct ledger_filter *filter, const struct page *page,
     struct ledger_event *events, size_t *count, bool *more)
 {
+	static const int64_t anybody = 0;
 	bool by_time = filter->min_time_us != INT64_MIN || filter->max_time_us != INT64_MAX;
 	size_t wanted = (size_t)page->limit;
 	enum err err;
 
-	if (filter->caregiver_id != 0)
-		err = merge_parts(db, &by_month, filter, page->after, events, wanted + 1, count);
+	if (filter->caregiver_id != 0 || !filter->scope->all)
+		err = list_by_caregivers(db, filter, page->after, events, wanted + 1, count);
 	else if (by_time)
-		err = merge_parts(db, &by_day, filter, page->after, events, wanted + 1, count);
+		err = merge_parts(
+		    db, &by_day, filter, &anybody, 1, page->after, events, wanted + 1, count);
 	else
 		err = list_by_index(db, filter, page->after, events, wanted + 1, count);
 	*more = err == OK && *count > wanted;

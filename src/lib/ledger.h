@@ -18,6 +18,7 @@
 #include "lib/db.h"
 #include "lib/err.h"
 #include "lib/page.h"
+#include "lib/scope.h"
 
 #define LEDGER_FILE "db/events.db"
 #define LEDGER_VERSION_SIZE 48
@@ -44,24 +45,30 @@ struct ledger_actor {
 enum err ledger_event_add(
     struct db *db, const struct ledger_actor *actor, struct ledger_event *event) MUST_CHECK;
 
-/* ERR_NOT_FOUND. */
-enum err ledger_event_get(struct db *db, int64_t id, struct ledger_event *event) MUST_CHECK;
+/* ERR_NOT_FOUND, also for one that is not in SCOPE. */
+enum err ledger_event_get(
+    struct db *db, int64_t id, const struct scope *scope, struct ledger_event *event) MUST_CHECK;
 
 /* ERR_CONFLICT if EVENT, as it was got in this transaction, is reimbursed already. */
 enum err ledger_event_reimburse(
     struct db *db, const struct ledger_actor *actor, struct ledger_event *event) MUST_CHECK;
-enum err ledger_event_delete(
-    struct db *db, const struct ledger_actor *actor, const struct ledger_event *event) MUST_CHECK;
+
+/* As above; ERR_FORBIDDEN if EVENT, which may be seen, is not in SCOPE, or began before
+ * EARLIEST_US. */
+enum err ledger_event_delete(struct db *db, const struct ledger_actor *actor,
+    const struct scope *scope, int64_t earliest_us, const struct ledger_event *event) MUST_CHECK;
 
 /* Which events a list shows; a number of 0 is no filter, the times are exclusive. */
 struct ledger_filter {
 	int64_t caregiver_id, type_id;
 	bool by_reimbursed, reimbursed;
 	int64_t min_time_us, max_time_us; /* INT64_MIN, INT64_MAX: no bound */
+	const struct scope *scope; /* what may be seen */
 };
 
 #define LEDGER_FILTER_NONE \
-	((struct ledger_filter){ .min_time_us = INT64_MIN, .max_time_us = INT64_MAX })
+	((struct ledger_filter){ \
+	    .min_time_us = INT64_MIN, .max_time_us = INT64_MAX, .scope = &scope_all })
 
 /* The page in the order of ids; EVENTS has room for PAGE->limit + 1 of them.  *MORE: another page
  * follows. */

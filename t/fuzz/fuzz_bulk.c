@@ -23,7 +23,7 @@ run(const char *text, size_t n, size_t most, struct outcome *outcome)
 	uint32_t state = 2463534242u + (uint32_t)most;
 
 	err_clear();
-	assert(bulk_open("/tmp", 1000000, &bulk) == OK);
+	assert(bulk_open("/tmp", &scope_all, 1000000, &bulk) == OK);
 	outcome->err = OK;
 	while (n > 0 && outcome->err == OK) {
 		size_t part = n;
