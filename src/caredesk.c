@@ -11,6 +11,7 @@
 #include "lib/log.h"
 #include "lib/text.h"
 #include "lib/token.h"
+#include "lib/trust.h"
 #include "lib/upstream.h"
 #include "lib/user.h"
 
@@ -57,6 +58,9 @@ check_usable(const struct conf_options *options, const struct conf *conf)
 	}
 	if ((err = check_keys(&conf->auth)) != OK)
 		return fail(err, "%s: %s", file, err_words());
+	if (conf->tls.certificate != NULL &&
+	    (err = trust_pair_check(conf->tls.certificate, conf->tls.key)) != OK)
+		return fail(err, "%s: tls: %s", file, err_words());
 	return geteuid() == 0 ? user_find(conf->user, &user) : OK;
 }
 

@@ -11,6 +11,7 @@
 #include "lib/clock.h"
 #include "lib/counts.h"
 #include "lib/load.h"
+#include "lib/programs.h"
 #include "lib/text.h"
 #include "lib/upstream.h"
 #include "lib/user.h"
@@ -40,24 +41,22 @@ interrupt(int signal)
 
 /* Whoever asks for statistics makes them take in all that was answered before. */
 static enum err
-await_counts(const char *listen)
+await_counts(void)
 {
-	char url[CONF_HOST_MAX + 64];
 	struct upstream_config config = { .name = "stats",
-		.url = url,
+		.url = "http://localhost/stats/?limit=1",
+		.socket = HTTP_SOCKET,
 		.max_in_flight = 1,
 		.circuit_failures = UINT32_MAX,
 		.body_max = BODY_MAX };
 	struct upstream_call call = { 0 };
 	enum err err;
 
-	(void)snprintf(url, sizeof(url), "http://%s/stats/?limit=1", listen);
 	if ((err = upstream_open(&config, &call.upstream)) != OK)
 		return err;
 	err = upstream_ask(&call, 1, "", "", clock_monotonic_us() + TAKE_IN_US);
 	if (err == OK && (call.outcome != UPSTREAM_ANSWERED || call.status != 200))
-		err = fail(ERR_UPSTREAM,
-		    "the statistics at http://%s/ do not answer (%s, status %ld)", listen,
+		err = fail(ERR_UPSTREAM, "the statistics do not answer (%s, status %ld)",
 		    upstream_outcome_name(call.outcome), call.status);
 	if (err == OK)
 		upstream_settle(&call, UPSTREAM_ANSWERED);
@@ -68,7 +67,7 @@ await_counts(const char *listen)
 static enum err
 count(struct loader *loader, int64_t *requests)
 {
-	enum err err = await_counts(loader->load.listen);
+	enum err err = await_counts();
 
 	return err != OK ? err : load_counted(loader->db, &loader->load.words, requests);
 }
@@ -198,7 +197,7 @@ caredesk_load(const struct caredesk_options *options)
 	    (err = user_become(data.conf->user)) == OK &&
 	    (err = db_open(COUNTS_FILE, DB_READ, &counts_schema, &loader.db)) == OK) {
 		load_open();
-		loader.load.listen = data.conf->listen;
+		loader.load.origin = data.conf->own_url;
 		err = send_all(&loader);
 	}
 	db_close(loader.db);

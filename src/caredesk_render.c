@@ -18,7 +18,7 @@
 #include "lib/programs.h"
 #include "lib/user.h"
 
-#define VALUES_MAX 32
+#define VALUES_MAX 48
 #define DEPTH_MAX 4
 #define RENDERED "rendered" /* a file being made, before it has its name */
 
@@ -315,6 +315,118 @@ put_hosts(FILE *out, const struct conf *conf)
 		put_host(out, public_host, n);
 }
 
+static bool
+is_https(const struct conf *conf)
+{
+	return conf->tls.certificate != NULL;
+}
+
+static void
+put_listens(FILE *out, const struct conf *conf)
+{
+	(void)fprintf(out, "\t\tlisten %s%s backlog=1024;\n", conf->listen,
+	    is_https(conf) ? " ssl http2" : "");
+	if (conf->tls.redirect_from != NULL)
+		(void)fprintf(out, "\t\tlisten %s backlog=1024;\n", conf->tls.redirect_from);
+}
+
+static void
+put_tls(FILE *out, const struct conf *conf)
+{
+	if (is_https(conf))
+		(void)fputs(template("tls"), out);
+}
+
+/* Where plain HTTP is sent on to: where the public URL leads, else the same host. */
+static void
+put_redirect_to(FILE *out, const struct conf *conf)
+{
+	const char *host = strstr(conf->public_url, "://") + 3;
+
+	if (conf->public_url != conf->own_url && strncmp(conf->public_url, "https:", 6) == 0)
+		(void)fprintf(out, "%.*s",
+		    (int)(host - conf->public_url + (long)strcspn(host, "/")), conf->public_url);
+	else
+		(void)fprintf(out, "https://$host:%lld", (long long)conf->port);
+}
+
+static void
+put_origins(FILE *out, const struct conf *conf)
+{
+	for (size_t i = 0; i < conf->cors.origins.count; i++)
+		(void)fprintf(out, "\t\t\"%s\" \"%s\";\n", conf->cors.origins.items[i],
+		    conf->cors.origins.items[i]);
+}
+
+static void
+put_cors(FILE *out, const struct conf *conf)
+{
+	if (conf->cors.origins.count > 0)
+		(void)fputs(template("cors"), out);
+}
+
+static void
+put_cors_maps(FILE *out, const struct conf *conf)
+{
+	if (conf->cors.origins.count > 0)
+		(void)fputs(template("cors.http"), out);
+}
+
+/* Whoever asks from this machine itself, by whichever of its addresses. */
+static void
+put_unlimited(FILE *out, const struct conf *conf)
+{
+	if (!conf->is_loopback)
+		(void)fprintf(out, "\t\t%s \"\";\n", conf->host);
+}
+
+static void
+put_limit_zones(FILE *out, const struct conf *conf)
+{
+	(void)fputs(template("limits.http"), out);
+	if (conf->limits.requests_per_s > 0)
+		(void)fprintf(out,
+		    "\tlimit_req_zone $limit_key zone=requests:10m rate=%lldr/s;\n"
+		    "\tlimit_req_zone $costly_key zone=costly:10m rate=1r/s;\n",
+		    (long long)conf->limits.requests_per_s);
+	if (conf->limits.connections > 0)
+		(void)fputs("\tlimit_conn_zone $limit_key zone=connections:10m;\n", out);
+}
+
+/* A refusal is a line of the access log, and no other: who is refused asks often. */
+static void
+put_limits(FILE *out, const struct conf *conf)
+{
+	(void)fputs("\t\tlimit_req_status 429;\n\t\tlimit_req_log_level info;\n"
+		    "\t\tlimit_conn_status 429;\n\t\tlimit_conn_log_level info;\n",
+	    out);
+	if (conf->limits.requests_per_s > 0)
+		(void)fprintf(out, "\t\tlimit_req zone=requests burst=%lld nodelay;\n",
+		    (long long)conf->limits.burst);
+	if (conf->limits.connections > 0)
+		(void)fprintf(
+		    out, "\t\tlimit_conn connections %lld;\n", (long long)conf->limits.connections);
+}
+
+static void
+put_limits_costly(FILE *out, const struct conf *conf)
+{
+	if (conf->limits.requests_per_s > 0)
+		(void)fputs(template("limits.costly"), out);
+}
+
+/* The last address of X-Forwarded-For that is none of theirs. */
+static void
+put_proxies(FILE *out, const struct conf *conf)
+{
+	for (size_t i = 0; i < conf->trusted_proxies.count; i++)
+		(void)fprintf(out, "\t\tset_real_ip_from %s;\n", conf->trusted_proxies.items[i]);
+	if (conf->trusted_proxies.count > 0)
+		(void)fputs("\t\treal_ip_header X-Forwarded-For;\n"
+			    "\t\treal_ip_recursive on;\n",
+		    out);
+}
+
 static void
 set_values(struct values *values, const struct conf *conf, const char *secret)
 {
@@ -336,12 +448,25 @@ set_values(struct values *values, const struct conf *conf, const char *secret)
 		{ "coalesce_first", put_first },
 		{ "coalesce_second", put_second },
 		{ "hosts", put_hosts },
+		{ "listens", put_listens },
+		{ "tls", put_tls },
+		{ "redirect_to", put_redirect_to },
+		{ "origins", put_origins },
+		{ "cors", put_cors },
+		{ "cors_maps", put_cors_maps },
+		{ "unlimited", put_unlimited },
+		{ "limit_zones", put_limit_zones },
+		{ "limits", put_limits },
+		{ "limits_costly", put_limits_costly },
+		{ "proxies", put_proxies },
 	};
 	int64_t deadline_ms = conf->coalesce.deadline_ms;
 
 	for (size_t i = 0; i < sizeof(blocks) / sizeof(blocks[0]); i++)
 		set(values, blocks[i].name, written(blocks[i].put, conf));
-	set(values, "listen", strdup(conf->listen));
+	set(values, "certificate", strdup(is_https(conf) ? conf->tls.certificate : ""));
+	set(values, "key", strdup(is_https(conf) ? conf->tls.key : ""));
+	set(values, "burst", number(conf->limits.burst));
 	set(values, "link_secret", strdup(secret));
 	set(values, "link_s", number(conf->images.link_s));
 	set(values, "docs", strdup(template("docs.server")));

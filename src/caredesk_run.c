@@ -636,7 +636,7 @@ await_ready(struct house *house, bool *stop)
 		upstream_close(calls[i].upstream);
 	if (err == OK && !*stop) {
 		house->ready = true;
-		(void)printf("ready http://%s/\n", house->conf->listen);
+		(void)printf("ready %s/\n", house->conf->own_url);
 		(void)fflush(stdout);
 	}
 	return err;

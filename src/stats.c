@@ -672,7 +672,7 @@ stats_open(const struct conf *conf)
 	enum err err;
 
 	/* With one worker, nginx has written the line before it takes the next request. */
-	stats.listen = conf->listen;
+	stats.origin = conf->own_url;
 	stats.run_requests_max = conf->test_runs.max_requests;
 	stats.settle_us = sysconf(_SC_NPROCESSORS_ONLN) == 1 ? 0 : conf->stats.settle_ms * 1000;
 	if ((err = db_readers_open(COUNTS_FILE, &counts_schema, &stats.readers)) != OK ||

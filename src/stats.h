@@ -20,7 +20,7 @@
 struct stats {
 	struct commit *commit;
 	struct db_readers *readers;
-	const char *listen; /* ADDRESS:PORT of the front door */
+	const char *origin; /* of the front door */
 	int64_t run_requests_max;
 	int64_t settle_us; /* after an answer, before its line is in the log */
 };

@@ -121,7 +121,7 @@ take_slot(int64_t requests, struct slot **taken)
 			    .counted = UNKNOWN,
 			    .ended_at = UNKNOWN,
 			    .under_way = true },
-			.load = { .listen = stats.listen, .requests = requests } };
+			.load = { .origin = stats.origin, .requests = requests } };
 		*taken = slot;
 		return draw_words(slot);
 	}

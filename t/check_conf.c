@@ -56,6 +56,13 @@ check_defaults(const struct conf *conf)
 	ck_assert_str_eq(conf->public_url + 7, conf->listen);
 	ck_assert_int_eq(conf->log.rotate_mib, 64);
 	ck_assert_int_eq(conf->log.keep, 4);
+	ck_assert_str_eq(conf->own_url, conf->public_url);
+	ck_assert_ptr_null(conf->tls.certificate);
+	ck_assert_int_eq(conf->limits.requests_per_s, 50);
+	ck_assert_int_eq(conf->limits.burst, 100);
+	ck_assert_int_eq(conf->limits.connections, 50);
+	ck_assert_uint_eq(conf->cors.origins.count, 0);
+	ck_assert_uint_eq(conf->trusted_proxies.count, 0);
 }
 
 START_TEST(an_empty_file_gives_the_defaults_and_demo_upstreams)
@@ -143,9 +150,34 @@ static const char full[] = "# Every key, none at its default.\n"
 			   "test_runs: {max_requests: 5}\n"
 			   "images: {link_s: 60}\n"
 			   "public_url: https://care.example\n"
+			   "tls: {certificate: /c.pem, key: /k.pem, redirect_from: '[::1]:80'}\n"
+			   "limits: {requests_per_s: 0, burst: 1, connections: 7}\n"
+			   "cors:\n"
+			   "  origins: [https://app.example, 'http://[::1]:3000']\n"
+			   "trusted_proxies: [10.0.0.0/8, 192.0.2.7, '2001:db8::/33', '::1']\n"
 			   "log:\n"
 			   "  rotate_mib: 7\n"
 			   "  keep: 0\n";
+
+static void
+check_front(const struct conf *conf)
+{
+	static const char *const proxies[] = { "10.0.0.0/8", "192.0.2.7", "2001:db8::/33", "::1" };
+
+	ck_assert_str_eq(conf->tls.certificate, "/c.pem");
+	ck_assert_str_eq(conf->tls.key, "/k.pem");
+	ck_assert_str_eq(conf->tls.redirect_from, "[::1]:80");
+	ck_assert_str_eq(conf->own_url, "https://[::1]:9090");
+	ck_assert_int_eq(conf->limits.requests_per_s, 0);
+	ck_assert_int_eq(conf->limits.burst, 1);
+	ck_assert_int_eq(conf->limits.connections, 7);
+	ck_assert_uint_eq(conf->cors.origins.count, 2);
+	ck_assert_str_eq(conf->cors.origins.items[0], "https://app.example");
+	ck_assert_str_eq(conf->cors.origins.items[1], "http://[::1]:3000");
+	ck_assert_uint_eq(conf->trusted_proxies.count, COUNT(proxies));
+	for (size_t i = 0; i < COUNT(proxies); i++)
+		ck_assert_str_eq(conf->trusted_proxies.items[i], proxies[i]);
+}
 
 START_TEST(every_key_is_read)
 {
@@ -181,6 +213,7 @@ START_TEST(every_key_is_read)
 	ck_assert_str_eq(conf->public_url, "https://care.example");
 	ck_assert_int_eq(conf->log.rotate_mib, 7);
 	ck_assert_int_eq(conf->log.keep, 0);
+	check_front(conf);
 	conf_close(conf);
 }
 END_TEST
@@ -767,6 +800,11 @@ START_TEST(every_key_is_described)
 		"stats:                                 # ",
 		"  settle_ms:           20              # ",
 		"  keep_days:           0               # ",
+		"tls:                                   # ",
+		"  redirect_from:                       # ",
+		"  requests_per_s:      50              # ",
+		"  origins:                             # ",
+		"trusted_proxies:                       # ",
 		"log:                                   # ",
 		"  rotate_mib:          64              # ",
 		"  keep:                4               # ",
@@ -905,6 +943,90 @@ START_TEST(with_access_control_any_address_is_listened_to)
 }
 END_TEST
 
+#define PATH_FORM " must be a full path of letters, digits, and / . _ + -"
+#define ORIGIN_FORM \
+	"f.yaml:2: origins must hold SCHEME://HOST or SCHEME://HOST:PORT in small letters, such " \
+	"as https://app.example"
+#define NETWORK_FORM "f.yaml:1: trusted_proxies must hold addresses, or networks such as 10.0.0.0/8"
+
+START_TEST(a_front_door_that_nginx_could_not_make_is_refused)
+{
+	static const struct {
+		const char *yaml, *words;
+	} rows[] = {
+		{ "tls: {certificate: /c}", "f.yaml: tls needs tls.key" },
+		{ "tls: {key: /k}", "f.yaml: tls needs tls.certificate" },
+		{ "tls: {redirect_from: '127.0.0.1:80'}", "f.yaml: tls needs tls.certificate" },
+		{ "tls: {certificate: c.pem}", "f.yaml:1: certificate" PATH_FORM },
+		{ "tls:\n  key: '/k\"; x'", "f.yaml:2: key" PATH_FORM },
+		{ "tls: {key: /k$x}", "f.yaml:1: key" PATH_FORM },
+		{ "tls: {key: /k@x}", "f.yaml:1: key" PATH_FORM },
+		{ "tls:\n  redirect_from: localhost:80",
+		    "f.yaml:2: redirect_from must be ADDRESS:PORT, such as 0.0.0.0:80" },
+		{ "tls: {certificate: /c, key: /k, redirect_from: '127.0.0.1:8080'}",
+		    "f.yaml: tls.redirect_from is where https listens" },
+		{ "tls: {certificate: /c, key: /k, redirect_from: '0.0.0.0:80'}",
+		    "f.yaml: tls.redirect_from must be a loopback address with auth.mode off" },
+		{ "limits: {requests_per_s: 100001}",
+		    "f.yaml:1: requests_per_s must be a whole number of 0..100000" },
+		{ "limits:\n  burst: 0", "f.yaml:2: burst must be a whole number of 1..100000" },
+		{ "limits: {connections: 65536}",
+		    "f.yaml:1: connections must be a whole number of 0..65535" },
+		{ "cors: {origins: '*'}", "f.yaml:1: origins must be a list" },
+		{ "cors:\n  origins: [[x]]", "f.yaml:2: origins must hold texts" },
+		{ "cors:\n  origins: ['*']", "f.yaml:2: origins must have 8..256 bytes" },
+		{ "cors:\n  origins: ['https://*.example']", ORIGIN_FORM },
+		{ "cors:\n  origins: [https://app.example/]", ORIGIN_FORM },
+		{ "cors:\n  origins: [https://App.example]", ORIGIN_FORM },
+		{ "cors:\n  origins: ['https://app.example:']", ORIGIN_FORM },
+		{ "cors:\n  origins: ['https://:443']", ORIGIN_FORM },
+		{ "cors:\n  origins: ['https://[::1']", ORIGIN_FORM },
+		{ "cors:\n  origins: ['ftp://app.example']", ORIGIN_FORM },
+		{ "cors:\n  origins: ['https://a\" \"b']", ORIGIN_FORM },
+		{ "cors:\n  origins:\n    - https://a.b\n    - https://a.b",
+		    "f.yaml:4: origins has this twice" },
+		{ "trusted_proxies: [proxy.example]", NETWORK_FORM },
+		{ "trusted_proxies: [10.0.0.1/8]", NETWORK_FORM },
+		{ "trusted_proxies: [0.0.0.0/0]", NETWORK_FORM },
+		{ "trusted_proxies: ['::/0']", NETWORK_FORM },
+		{ "trusted_proxies: [10.0.0.0/33]", NETWORK_FORM },
+		{ "trusted_proxies: [10.0.0.0/]", NETWORK_FORM },
+		{ "trusted_proxies: ['2001:db8::1/64']", NETWORK_FORM },
+		{ "trusted_proxies: ['10.0.0.0/8;']", NETWORK_FORM },
+	};
+
+	for (size_t i = 0; i < COUNT(rows); i++)
+		check_refused(rows[i].yaml, rows[i].words);
+}
+END_TEST
+
+START_TEST(a_hundred_origins_and_no_more)
+{
+	char yaml[8192] = "cors:\n  origins:\n";
+
+	for (int i = 0; i < CONF_TEXTS_MAX; i++)
+		(void)snprintf(yaml + strlen(yaml), sizeof(yaml) - strlen(yaml),
+		    "    - https://a%d.example\n", i);
+	conf_close(parsed(yaml));
+	(void)snprintf(
+	    yaml + strlen(yaml), sizeof(yaml) - strlen(yaml), "    - https://b.example\n");
+	check_refused(yaml, "f.yaml:3: origins has too many items");
+}
+END_TEST
+
+START_TEST(links_begin_with_https_where_it_is_served)
+{
+	struct conf *conf = parsed("tls: {certificate: /c, key: /k}\n");
+
+	ck_assert_str_eq(conf->public_url, "https://127.0.0.1:8080");
+	conf_close(conf);
+	conf = parsed("tls: {certificate: /c, key: /k}\npublic_url: https://care.example\n");
+	ck_assert_str_eq(conf->public_url, "https://care.example");
+	ck_assert_str_eq(conf->own_url, "https://127.0.0.1:8080");
+	conf_close(conf);
+}
+END_TEST
+
 CHECK_MAIN(conf,
     { an_empty_file_gives_the_defaults_and_demo_upstreams, the_built_in_methods_come_first,
 	every_key_is_read, every_way_of_merging_is_read,
@@ -918,5 +1040,6 @@ CHECK_MAIN(conf,
 	where_none_is_named_the_file_where_we_stand_is_read_if_it_exists, every_key_is_described,
 	closing_nothing_is_allowed, the_entry_window_goes_from_no_bound_to_a_hundred_years,
 	without_a_word_everybody_is_let_in_and_with_one_nobody_is,
-	access_that_cannot_be_controlled_is_refused,
-	with_access_control_any_address_is_listened_to })
+	access_that_cannot_be_controlled_is_refused, with_access_control_any_address_is_listened_to,
+	a_front_door_that_nginx_could_not_make_is_refused, a_hundred_origins_and_no_more,
+	links_begin_with_https_where_it_is_served })

@@ -16,8 +16,8 @@ begin(void)
 	load_open();
 	http_server_open(&server, NULL);
 	http_server_json(&server, 200, "{\"message\":\"ok\"}");
-	(void)snprintf(address, sizeof(address), "127.0.0.1:%d", server.port);
-	return (struct load){ .listen = address, .words = { { "abc", "bcd", "cde" } } };
+	(void)snprintf(address, sizeof(address), "http://127.0.0.1:%d", server.port);
+	return (struct load){ .origin = address, .words = { { "abc", "bcd", "cde" } } };
 }
 
 START_TEST(words_are_different_and_of_letters)

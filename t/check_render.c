@@ -13,7 +13,26 @@
 
 #define UPSTREAM "coalesce:\n  upstreams:\n    - {name: alpha, url: \"https://alpha.test/\"}\n"
 
+#define TLS "tls: {certificate: /proc/self/cwd/pair.pem, key: /proc/self/cwd/pair.pem"
+
 #define REQUIRED "auth: {mode: required, issuer: i, audience: a}\n"
+
+/* Of nobody: openssl req -x509. */
+static const char pair[] = "-----BEGIN PRIVATE KEY-----\n"
+			   "MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgSl8+fC6CSLxTVG/3\n"
+			   "zwctcjnip8usIWzIaOM/3Yqph0qhRANCAAQCEkB65LOX/S9mfoG5jHgnbSLtOMS3\n"
+			   "GGIJ4Tb02MSlSDiLIe+ibMxtms+fnWmyqbnbS04VWz30fvVg9FbcM3wB\n"
+			   "-----END PRIVATE KEY-----\n"
+			   "-----BEGIN CERTIFICATE-----\n"
+			   "MIIBdjCCARugAwIBAgIUS0Tp4CZ+V7DFaQXEkFNQKbKVoUwwCgYIKoZIzj0EAwIw\n"
+			   "DzENMAsGA1UEAwwEdGVzdDAgFw0yNjExMjIwMTM0NTJaGA8yMTI2MTAyOTAxMzQ1\n"
+			   "MlowDzENMAsGA1UEAwwEdGVzdDBZMBMGByqGSM49AgEGCCqGSM49AwEHA0IABAIS\n"
+			   "QHrks5f9L2Z+gbmMeCdtIu04xLcYYgnhNvTYxKVIOIsh76JszG2az5+dabKpudtL\n"
+			   "ThVbPfR+9WD0VtwzfAGjUzBRMB0GA1UdDgQWBBSYt9WVzAG49FdaDaNHlok8fN1y\n"
+			   "1zAfBgNVHSMEGDAWgBSYt9WVzAG49FdaDaNHlok8fN1y1zAPBgNVHRMBAf8EBTAD\n"
+			   "AQH/MAoGCCqGSM49BAMCA0kAMEYCIQDfOBqDJ8K+vNJA0rma6HZOQ0zm+mo9lLIZ\n"
+			   "oobvc2TCagIhAJYC6+xbzROVazQqsAcG+04FmJboxAqBUrbquOtmIzcs\n"
+			   "-----END CERTIFICATE-----\n";
 
 /* What was rendered last. */
 static char *text;
@@ -78,6 +97,14 @@ static const struct {
 	{ "tokens", REQUIRED "public_url: https://Care.example:8443\n", NULL },
 	{ "tokens, one host", REQUIRED "public_url: http://127.0.0.1\n", NULL },
 	{ "tokens, words of nginx", REQUIRED "public_url: https://default\n", NULL },
+	{ "https", TLS "}\n", NULL },
+	{ "https, IPv6", TLS "}\n", "[::1]:8080" },
+	{ "https from elsewhere", TLS ", redirect_from: '127.0.0.1:29999'}\n" REQUIRED, NULL },
+	{ "origins", "cors: {origins: [https://app.example, http://localhost:3000]}\n", NULL },
+	{ "proxies", "trusted_proxies: [127.0.0.1, 10.0.0.0/8, '2001:db8::/32']\n", NULL },
+	{ "no limits", "limits: {requests_per_s: 0, connections: 0}\n", NULL },
+	{ "other limits", "limits: {requests_per_s: 100000, burst: 1, connections: 65535}\n",
+	    NULL },
 	{ "tokens, no caching", REQUIRED "coalesce: {max_age_s: 0}\n", "[::1]:8080" },
 };
 
@@ -172,6 +199,56 @@ START_TEST(with_tokens_it_answers_to_the_names_that_it_has)
 	ck_assert_uint_eq(said("\"\\\\0.0.0.0\" \"\";"), 1);
 	render(REQUIRED, "[::]:8080");
 	ck_assert_uint_eq(said("\"\\\\[::]\" \"\";"), 1);
+}
+END_TEST
+
+START_TEST(https_is_served_by_sound_versions_and_asked_for)
+{
+	render("", NULL);
+	ck_assert_uint_eq(said("ssl"), 0);
+	ck_assert_uint_eq(said("Strict-Transport-Security"), 0);
+	render(TLS "}\n", "127.0.0.1:8443");
+	ck_assert_uint_eq(said("listen 127.0.0.1:8443 ssl http2 backlog=1024;"), 1);
+	ck_assert_uint_eq(said("ssl_protocols TLSv1.2 TLSv1.3;"), 1);
+	ck_assert_uint_eq(said("ssl_session_tickets off;"), 1);
+	ck_assert_uint_eq(said("add_header Strict-Transport-Security "), 1);
+	ck_assert_uint_eq(said("return 308 https://$host:8443$request_uri;"), 1);
+	render(TLS ", redirect_from: '0.0.0.0:80'}\n" REQUIRED
+		   "public_url: https://care.example:8443/x\n",
+	    "0.0.0.0:443");
+	ck_assert_uint_eq(said("listen 0.0.0.0:80 backlog=1024;"), 1);
+	ck_assert_uint_eq(said("return 308 https://care.example:8443$request_uri;"), 1);
+}
+END_TEST
+
+START_TEST(limits_are_for_all_but_this_machine)
+{
+	render("", NULL);
+	ck_assert_uint_eq(said("zone=requests:10m rate=50r/s;"), 1);
+	ck_assert_uint_eq(said("limit_req zone=requests burst=100 nodelay;"), 3);
+	ck_assert_uint_eq(said("limit_req zone=costly burst=10 nodelay;"), 2);
+	ck_assert_uint_eq(said("limit_conn connections 50;"), 1);
+	ck_assert_uint_eq(said("\t\t127.0.0.0/8 \"\";"), 1);
+	render(REQUIRED, "10.1.2.3:80");
+	ck_assert_uint_eq(said("\t\t10.1.2.3 \"\";"), 1);
+	render("limits: {requests_per_s: 0, connections: 0}\n", NULL);
+	ck_assert_uint_eq(said("limit_req zone"), 0);
+	ck_assert_uint_eq(said("limit_req_zone"), 0);
+	ck_assert_uint_eq(said("limit_conn connections"), 0);
+}
+END_TEST
+
+START_TEST(nobody_is_trusted_who_is_not_named)
+{
+	render("", NULL);
+	ck_assert_uint_eq(said("real_ip"), 0);
+	ck_assert_uint_eq(said("Access-Control"), 0);
+	render("trusted_proxies: [10.0.0.0/8]\ncors: {origins: [https://app.example]}\n", NULL);
+	ck_assert_uint_eq(said("set_real_ip_from 10.0.0.0/8;"), 1);
+	ck_assert_uint_eq(said("real_ip_header X-Forwarded-For;"), 1);
+	ck_assert_uint_eq(said("\"https://app.example\" \"https://app.example\";"), 1);
+	ck_assert_uint_eq(said("Access-Control-Allow-Origin $allowed_origin always;"), 1);
+	ck_assert_uint_eq(said("Allow-Credentials"), 0);
 }
 END_TEST
 
@@ -284,6 +361,7 @@ folder_open(void)
 {
 	static const char *const below[] = { "run", "log", "tmp", "cache", "html",
 		"html/problems" };
+	FILE *out;
 
 	(void)snprintf(folder, sizeof(folder), "/tmp/check_render.XXXXXX");
 	ck_assert_ptr_nonnull(mkdtemp(folder));
@@ -291,6 +369,9 @@ folder_open(void)
 	for (size_t i = 0; i < COUNT(below); i++)
 		ck_assert_int_eq(mkdir(below[i], 0755), 0);
 	link_secret_make(LINK_SECRET_HEX);
+	ck_assert_ptr_nonnull(out = fopen("pair.pem", "we"));
+	(void)fputs(pair, out);
+	ck_assert_int_eq(fclose(out), 0);
 }
 
 static int
@@ -487,4 +568,6 @@ CHECK_MAIN(render,
 	without_the_secret_of_links_there_is_no_configuration, nginx_accepts_what_is_made_for_it,
 	where_tokens_are_asked_for_the_cache_is_behind_the_program,
 	who_comes_by_the_private_socket_is_the_operator_and_nobody_else,
-	with_tokens_it_answers_to_the_names_that_it_has })
+	with_tokens_it_answers_to_the_names_that_it_has,
+	https_is_served_by_sound_versions_and_asked_for, limits_are_for_all_but_this_machine,
+	nobody_is_trusted_who_is_not_named })

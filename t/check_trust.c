@@ -80,7 +80,72 @@ START_TEST(the_authorities_of_the_system_are_shared)
 }
 END_TEST
 
+/* Of nobody; the certificate's own. */
+static const char key[] = "-----BEGIN PRIVATE KEY-----\n"
+			  "MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgSl8+fC6CSLxTVG/3\n"
+			  "zwctcjnip8usIWzIaOM/3Yqph0qhRANCAAQCEkB65LOX/S9mfoG5jHgnbSLtOMS3\n"
+			  "GGIJ4Tb02MSlSDiLIe+ibMxtms+fnWmyqbnbS04VWz30fvVg9FbcM3wB\n"
+			  "-----END PRIVATE KEY-----\n";
+static const char own[] = "-----BEGIN CERTIFICATE-----\n"
+			  "MIIBdjCCARugAwIBAgIUS0Tp4CZ+V7DFaQXEkFNQKbKVoUwwCgYIKoZIzj0EAwIw\n"
+			  "DzENMAsGA1UEAwwEdGVzdDAgFw0yNjExMjIwMTM0NTJaGA8yMTI2MTAyOTAxMzQ1\n"
+			  "MlowDzENMAsGA1UEAwwEdGVzdDBZMBMGByqGSM49AgEGCCqGSM49AwEHA0IABAIS\n"
+			  "QHrks5f9L2Z+gbmMeCdtIu04xLcYYgnhNvTYxKVIOIsh76JszG2az5+dabKpudtL\n"
+			  "ThVbPfR+9WD0VtwzfAGjUzBRMB0GA1UdDgQWBBSYt9WVzAG49FdaDaNHlok8fN1y\n"
+			  "1zAfBgNVHSMEGDAWgBSYt9WVzAG49FdaDaNHlok8fN1y1zAPBgNVHRMBAf8EBTAD\n"
+			  "AQH/MAoGCCqGSM49BAMCA0kAMEYCIQDfOBqDJ8K+vNJA0rma6HZOQ0zm+mo9lLIZ\n"
+			  "oobvc2TCagIhAJYC6+xbzROVazQqsAcG+04FmJboxAqBUrbquOtmIzcs\n"
+			  "-----END CERTIFICATE-----\n";
+
+/* What trust_pair_check() says of files with these bytes. */
+static enum err
+check_pair(const char *certificate_bytes, const char *key_bytes)
+{
+	char folder[] = "/tmp/check_trust.XXXXXX", paths[2][64];
+	const char *const bytes[] = { certificate_bytes, key_bytes };
+	enum err err;
+	FILE *out;
+
+	ck_assert_ptr_nonnull(mkdtemp(folder));
+	for (size_t i = 0; i < 2; i++) {
+		(void)snprintf(paths[i], sizeof(paths[i]), "%s/%zu.pem", folder, i);
+		if (bytes[i] == NULL)
+			continue;
+		ck_assert_ptr_nonnull(out = fopen(paths[i], "we"));
+		(void)fputs(bytes[i], out);
+		ck_assert_int_eq(fclose(out), 0);
+	}
+	err = trust_pair_check(paths[0], paths[1]);
+	ck_assert(err == OK || strstr(err_words(), folder) != NULL);
+	(void)unlink(paths[0]);
+	(void)unlink(paths[1]);
+	ck_assert_int_eq(rmdir(folder), 0);
+	return err;
+}
+
+START_TEST(a_certificate_and_its_key_fit_and_no_others)
+{
+	static const struct {
+		const char *certificate, *key, *words;
+	} rows[] = {
+		{ NULL, key, "0.pem: No such file" },
+		{ own, NULL, "1.pem: No such file" },
+		{ "", key, "0.pem: no certificate can be read" },
+		{ key, key, "0.pem: no certificate can be read" },
+		{ own, own, "1.pem: no key without a pass phrase can be read" },
+		{ certificate, key, "0.pem" },
+		{ certificate, key, "1.pem is not the key of " },
+	};
+
+	ck_assert_int_eq(check_pair(own, key), OK);
+	for (size_t i = 0; i < COUNT(rows); i++) {
+		ck_assert_int_eq(check_pair(rows[i].certificate, rows[i].key), ERR_INPUT);
+		ck_assert_ptr_nonnull(strstr(err_words(), rows[i].words));
+	}
+}
+END_TEST
+
 CHECK_MAIN(trust,
     { a_file_of_certificates_is_trusted_and_needed_no_more,
 	a_file_without_certificates_is_refused_by_its_name,
-	the_authorities_of_the_system_are_shared })
+	the_authorities_of_the_system_are_shared, a_certificate_and_its_key_fit_and_no_others })

@@ -18,7 +18,7 @@ SOURCE = os.environ.get("CAREDESK_SOURCE", os.path.join(os.path.dirname(__file__
 FILE = os.path.join(SOURCE, "docs/openapi.yaml")
 METHODS = ("GET", "PUT", "POST", "DELETE", "PATCH")
 # What may come on any operation: each has them as its default.  Other statuses must be listed.
-ANYWHERE = (400, 403, 408, 411, 412, 413, 414, 431, 500, 501, 502, 504, 505)
+ANYWHERE = (400, 403, 408, 411, 412, 413, 414, 429, 431, 500, 501, 502, 504, 505)
 # What may stand beside a $ref: words only, so that putting the schema there is all that it means.
 WORDS = {"description", "summary", "default"}
 PROBLEM = "application/problem+json"

@@ -20,6 +20,7 @@ static const char *const merge_names[] = { "max", "min", "avg", "median", "first
 
 enum kind {
 	KIND_TEXT,
+	KIND_TEXTS,
 	KIND_WORD,
 	KIND_NUMBER,
 	KIND_FLAG,
@@ -35,10 +36,11 @@ struct key {
 	enum kind kind;
 	bool required;
 	size_t offset;
-	int64_t min, max; /* of a number; bytes of a text; items of a list */
+	int64_t min, max; /* of a number; bytes of a text, or of each; items of a list */
 	int64_t number; /* default */
 	const char *text; /* default */
 	const char *const *choices;
+	const char *(*fault)(const char *text); /* what a text must be, or NULL */
 	const struct key *keys; /* of a group, or of each item of a list */
 	size_t item_size;
 	const char *help;
@@ -50,6 +52,125 @@ struct key {
 #define DEPTH_MAX 16
 
 #define AT(type, member) .offset = offsetof(struct type, member)
+
+#define LOWER "abcdefghijklmnopqrstuvwxyz"
+#define DIGITS "0123456789"
+
+/* An address of a machine, and a port. */
+struct address {
+	char host[CONF_HOST_MAX]; /* without the brackets of IPv6 */
+	int64_t port;
+	bool loopback;
+};
+
+/* "127.0.0.1:8080" or "[::1]:8080". */
+static bool
+read_address(const char *s, struct address *out)
+{
+	const char *colon = strrchr(s, ':');
+	struct in_addr v4;
+	struct in6_addr v6;
+	bool bracketed = s[0] == '[';
+	size_t n = colon == NULL ? 0 : (size_t)(colon - s);
+
+	if (colon == NULL || !text_uint(colon + 1, strlen(colon + 1), &out->port) ||
+	    out->port < 1 || out->port > 65535 || n >= sizeof(out->host) ||
+	    (bracketed && (n < 2 || s[n - 1] != ']')))
+		return false;
+	(void)snprintf(
+	    out->host, sizeof(out->host), "%.*s", (int)(bracketed ? n - 2 : n), s + bracketed);
+	if (bracketed && inet_pton(AF_INET6, out->host, &v6) == 1)
+		out->loopback = IN6_IS_ADDR_LOOPBACK(&v6);
+	else if (!bracketed && inet_pton(AF_INET, out->host, &v4) == 1)
+		out->loopback = ntohl(v4.s_addr) >> 24 == 127;
+	else
+		return false;
+	return true;
+}
+
+static const char *
+address_fault(const char *text)
+{
+	struct address address;
+
+	return read_address(text, &address) ? NULL : "must be ADDRESS:PORT, such as 0.0.0.0:80";
+}
+
+/* What nginx takes for itself, between quotes. */
+static const char *
+path_fault(const char *text)
+{
+	static const char characters[] = LOWER "ABCDEFGHIJKLMNOPQRSTUVWXYZ" DIGITS "/._+-";
+
+	return text[0] == '/' && text[strspn(text, characters)] == '\0'
+	    ? NULL
+	    : "must be a full path of letters, digits, and / . _ + -";
+}
+
+/* As browsers send it: whatever else could never be the same as theirs. */
+static const char *
+origin_fault(const char *text)
+{
+	const char *host = strstr(text, "://");
+	size_t n, port_n;
+
+	if (strncmp(text, "http://", 7) != 0 && strncmp(text, "https://", 8) != 0)
+		goto bad;
+	host += 3;
+	n = host[0] == '[' ? 1 + strspn(host + 1, ":" DIGITS "abcdef")
+			   : strspn(host, LOWER DIGITS ".-");
+	if (host[0] == '[')
+		n = host[n] == ']' ? n + 1 : 0;
+	if (n == 0)
+		goto bad;
+	port_n = host[n] == ':' ? strspn(host + n + 1, DIGITS) : 0;
+	if (host[n] == ':' && port_n > 0)
+		n += 1 + port_n;
+	if (host[n] == '\0')
+		return NULL;
+bad:
+	return "must hold SCHEME://HOST or SCHEME://HOST:PORT in small letters, such as "
+	       "https://app.example";
+}
+
+/* Whether of the N bytes all bits behind the first BITS are 0. */
+static bool
+is_prefix(const unsigned char *bytes, size_t n, int64_t bits)
+{
+	for (size_t i = 0; i < n; i++, bits -= 8) {
+		int64_t own = bits < 0 ? 0 : bits > 8 ? 8 : bits;
+
+		if ((bytes[i] & (0xff >> own)) != 0)
+			return false;
+	}
+	return true;
+}
+
+/* "10.1.2.3" or "10.0.0.0/8".  Nobody may mean everybody. */
+static const char *
+network_fault(const char *text)
+{
+	char address[INET6_ADDRSTRLEN];
+	unsigned char bytes[sizeof(struct in6_addr)];
+	size_t n = strcspn(text, "/"), size;
+	int64_t bits;
+
+	if (n >= sizeof(address))
+		goto bad;
+	(void)snprintf(address, sizeof(address), "%.*s", (int)n, text);
+	size = inet_pton(AF_INET, address, bytes) == 1 ? sizeof(struct in_addr)
+	    : inet_pton(AF_INET6, address, bytes) == 1 ? sizeof(struct in6_addr)
+						       : 0;
+	bits = 8 * (int64_t)size;
+	if (text[n] == '/' &&
+	    (!text_uint(text + n + 1, strlen(text + n + 1), &bits) || bits < 1 ||
+		bits > 8 * (int64_t)size))
+		goto bad;
+	if (size > 0 && is_prefix(bytes, size, bits))
+		return NULL;
+bad:
+	return "must hold addresses, or networks such as 10.0.0.0/8";
+}
 
 static const struct key upstream_keys[] = {
 	{ "name", KIND_WORD, true, AT(conf_upstream, name), .min = 1, .max = NAME_MAX_BYTES,
@@ -167,6 +288,36 @@ static const struct key log_keys[] = {
 	{ 0 },
 };
 
+static const struct key tls_keys[] = {
+	{ "certificate", KIND_TEXT, false, AT(conf, tls.certificate), .min = 2, .max = 1024,
+	    .fault = path_fault,
+	    .help = "PEM file by its full path, with those between it and the authority behind" },
+	{ "key", KIND_TEXT, false, AT(conf, tls.key), .min = 2, .max = 1024, .fault = path_fault,
+	    .help = "of the certificate, likewise, without a pass phrase" },
+	{ "redirect_from", KIND_TEXT, false, AT(conf, tls.redirect_from), .min = 3,
+	    .max = CONF_HOST_MAX, .fault = address_fault,
+	    .help = "ADDRESS:PORT where plain HTTP is sent on to https" },
+	{ 0 },
+};
+
+static const struct key limits_keys[] = {
+	{ "requests_per_s", KIND_NUMBER, false, AT(conf, limits.requests_per_s), .max = 100000,
+	    .number = 50,
+	    .help = "of an address, loopback excepted; 0 is any number, also of what costs much" },
+	{ "burst", KIND_NUMBER, false, AT(conf, limits.burst), .min = 1, .max = 100000,
+	    .number = 100, .help = "how many more may come at once" },
+	{ "connections", KIND_NUMBER, false, AT(conf, limits.connections), .max = 65535,
+	    .number = 50, .help = "of an address that have a request at a time; 0 is any number" },
+	{ 0 },
+};
+
+static const struct key cors_keys[] = {
+	{ "origins", KIND_TEXTS, false, AT(conf, cors.origins), .min = 8, .max = 256,
+	    .fault = origin_fault,
+	    .help = "of pages elsewhere that may ask, such as https://app.example" },
+	{ 0 },
+};
+
 static const struct key top_keys[] = {
 	{ "listen", KIND_TEXT, false, AT(conf, listen), .min = 3, .max = CONF_HOST_MAX,
 	    .text = "127.0.0.1:8080",
@@ -181,6 +332,12 @@ static const struct key top_keys[] = {
 		"what links to images begin with, such as https://care.example; else where nginx "
 		"listens" },
 	{ "auth", KIND_GROUP, .keys = auth_keys, .help = "who may ask" },
+	{ "tls", KIND_GROUP, .keys = tls_keys, .help = "https, by nginx" },
+	{ "limits", KIND_GROUP, .keys = limits_keys, .help = "how much one address may ask" },
+	{ "cors", KIND_GROUP, .keys = cors_keys, .help = "pages of other sites" },
+	{ "trusted_proxies", KIND_TEXTS, false, AT(conf, trusted_proxies), .min = 2, .max = 64,
+	    .fault = network_fault,
+	    .help = "addresses and networks whose X-Forwarded-For says who asks" },
 	{ "coalesce", KIND_GROUP, .keys = coalesce_keys, .help = "asking insurers" },
 	{ "events", KIND_GROUP, .keys = events_keys, .help = "registering events" },
 	{ "images", KIND_GROUP, .keys = images_keys, .help = "people's pictures" },
@@ -262,7 +419,37 @@ read_text(const struct reader *r, yaml_node_t *node, const struct key *key, char
 	for (size_t i = 0; i < n; i++)
 		if ((unsigned char)text[i] < ' ' || text[i] == 0x7f)
 			return bad_value(r, node, key, "must not hold control characters");
+	if (key->fault != NULL && key->fault(text) != NULL)
+		return bad_value(r, node, key, key->fault(text));
 	memcpy(into, &text, sizeof(text));
+	return OK;
+}
+
+static enum err
+read_texts(const struct reader *r, yaml_node_t *node, const struct key *key, char *into)
+{
+	yaml_node_item_t *first = node->data.sequence.items.start;
+	struct conf_texts texts = { .items = NULL };
+	size_t count = (size_t)(node->data.sequence.items.top - first);
+
+	if (count > CONF_TEXTS_MAX)
+		return bad_value(r, node, key, "has too many items");
+	if ((texts.items = calloc(count + 1, sizeof(*texts.items))) == NULL)
+		return fail(ERR_BUSY, "no memory for the configuration");
+	memcpy(into, &texts, sizeof(texts)); /* to be freed with it */
+	for (; texts.count < count; texts.count++) {
+		yaml_node_t *item = yaml_document_get_node(r->document, first[texts.count]);
+		enum err err = item->type == YAML_SCALAR_NODE
+		    ? read_text(r, item, key, (char *)&texts.items[texts.count])
+		    : bad_value(r, item, key, "must hold texts");
+
+		if (err != OK)
+			return err;
+		for (size_t i = 0; i < texts.count; i++)
+			if (strcmp(texts.items[i], texts.items[texts.count]) == 0)
+				return bad_value(r, item, key, "has this twice");
+	}
+	memcpy(into, &texts, sizeof(texts));
 	return OK;
 }
 
@@ -364,6 +551,7 @@ read_value(const struct reader *r, yaml_node_t *node, const struct key *key, cha
 		enum err (*read)(const struct reader *, yaml_node_t *, const struct key *, char *);
 	} kinds[] = {
 		[KIND_TEXT] = { YAML_SCALAR_NODE, "must be a text", read_text },
+		[KIND_TEXTS] = { YAML_SEQUENCE_NODE, "must be a list", read_texts },
 		[KIND_WORD] = { YAML_SCALAR_NODE, "must be a word", read_text },
 		[KIND_NUMBER] = { YAML_SCALAR_NODE, "must be a number", read_number },
 		[KIND_FLAG] = { YAML_SCALAR_NODE, "must be true or false", read_flag },
@@ -472,37 +660,23 @@ read_keys(const struct reader *r, yaml_node_t *node, const struct key *keys, cha
 	return err;
 }
 
-/* "127.0.0.1:8080" or "[::1]:8080". */
 static enum err
 check_listen(const char *where, struct conf *conf)
 {
-	const char *s = conf->listen, *colon = strrchr(s, ':');
-	struct in_addr v4;
-	struct in6_addr v6;
-	bool bracketed = s[0] == '[', loopback;
-	size_t n = colon == NULL ? 0 : (size_t)(colon - s);
+	struct address address;
 
-	if (colon == NULL || !text_uint(colon + 1, strlen(colon + 1), &conf->port) ||
-	    conf->port < 1 || conf->port > 65535 || n >= sizeof(conf->host) ||
-	    (bracketed && (n < 2 || s[n - 1] != ']')))
-		goto bad;
-	(void)snprintf(
-	    conf->host, sizeof(conf->host), "%.*s", (int)(bracketed ? n - 2 : n), s + bracketed);
-	if (bracketed && inet_pton(AF_INET6, conf->host, &v6) == 1)
-		loopback = IN6_IS_ADDR_LOOPBACK(&v6);
-	else if (!bracketed && inet_pton(AF_INET, conf->host, &v4) == 1)
-		loopback = ntohl(v4.s_addr) >> 24 == 127;
-	else
-		goto bad;
-	if (!loopback && conf->auth.mode == AUTH_OFF)
+	if (!read_address(conf->listen, &address))
+		return fail(ERR_INPUT, "%s: listen %s must be ADDRESS:PORT, such as 127.0.0.1:8080",
+		    where, conf->listen);
+	memcpy(conf->host, address.host, sizeof(conf->host));
+	conf->port = address.port;
+	conf->is_loopback = address.loopback;
+	if (!address.loopback && conf->auth.mode == AUTH_OFF)
 		return fail(ERR_INPUT,
 		    "%s: listen %s is not a loopback address, where anybody could do anything: "
 		    "set auth.mode to required, with issuer and audience, or listen on 127.0.0.1",
-		    where, s);
+		    where, conf->listen);
 	return OK;
-bad:
-	return fail(
-	    ERR_INPUT, "%s: listen %s must be ADDRESS:PORT, such as 127.0.0.1:8080", where, s);
 }
 
 /* What the file can be blamed for; libcurl takes the URL apart again before it is used. */
@@ -662,6 +836,30 @@ add_builtin_methods(struct conf *conf)
 	return OK;
 }
 
+/* One is nothing without the other. */
+static enum err
+check_tls(const char *name, struct conf *conf)
+{
+	bool has_files = conf->tls.certificate != NULL && conf->tls.key != NULL;
+	bool has_any = conf->tls.certificate != NULL || conf->tls.key != NULL ||
+	    conf->tls.redirect_from != NULL;
+	struct address from;
+
+	(void)snprintf(conf->own_url, sizeof(conf->own_url), "http%s://%s", has_files ? "s" : "",
+	    conf->listen);
+	if (has_any && !has_files)
+		return fail(ERR_INPUT, "%s: tls needs tls.%s", name,
+		    conf->tls.certificate == NULL ? "certificate" : "key");
+	if (conf->tls.redirect_from == NULL || !read_address(conf->tls.redirect_from, &from))
+		return OK;
+	if (strcmp(conf->tls.redirect_from, conf->listen) == 0)
+		return fail(ERR_INPUT, "%s: tls.redirect_from is where https listens", name);
+	if (!from.loopback && conf->auth.mode == AUTH_OFF)
+		return fail(ERR_INPUT,
+		    "%s: tls.redirect_from must be a loopback address with auth.mode off", name);
+	return OK;
+}
+
 /* Without one, links begin with where nginx listens. */
 static enum err
 check_public_url(const char *name, struct conf *conf)
@@ -671,7 +869,6 @@ check_public_url(const char *name, struct conf *conf)
 	bool is_http = strncmp(url, "http://", 7) == 0 || strncmp(url, "https://", 8) == 0;
 
 	if (n == 0) {
-		(void)snprintf(conf->own_url, sizeof(conf->own_url), "http://%s", conf->listen);
 		conf->public_url = conf->own_url;
 	} else if (!is_http || url[n - 1] == '/' || strcspn(url, "?# \"<>") != n) {
 		return fail(ERR_INPUT,
@@ -790,7 +987,7 @@ fill(const struct reader *r, const struct conf_options *options, struct conf *co
 	    (err = check_auth(r->name, &conf->auth)) != OK ||
 	    (err = check_upstreams(r->name, conf)) != OK ||
 	    (err = add_builtin_methods(conf)) != OK || (err = check_methods(r->name, conf)) != OK ||
-	    (err = check_public_url(r->name, conf)) != OK)
+	    (err = check_tls(r->name, conf)) != OK || (err = check_public_url(r->name, conf)) != OK)
 		return err;
 	return add_demo_upstreams(conf);
 }
@@ -881,6 +1078,8 @@ conf_close(struct conf *conf)
 	free(conf->document);
 	free(conf->coalesce.upstreams.items);
 	free(conf->coalesce.methods.items);
+	free(conf->cors.origins.items);
+	free(conf->trusted_proxies.items);
 	free(conf);
 }
 

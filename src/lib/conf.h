@@ -26,6 +26,7 @@
 #define CONF_PUBLIC_URL_MAX 200
 #define CONF_DEMOS 3
 #define CONF_RUN_REQUESTS_MAX 1000000
+#define CONF_TEXTS_MAX 100
 #define CONF_SECRET_FILE "run/token-secret" /* of tokens, where no other is named */
 #define CONF_LOCK_SHARE 20 /* nginx's cache may make a caller wait this part of deadline_ms */
 
@@ -63,6 +64,12 @@ struct conf_auth {
 	int64_t leeway_s;
 };
 
+/* A list of texts. */
+struct conf_texts {
+	const char **items;
+	size_t count;
+};
+
 /* Lists: LINE comes first in each item, where it stands in the file (0: built in). */
 struct conf_upstream {
 	int64_t line;
@@ -84,9 +91,11 @@ struct conf {
 	const char *listen; /* as written */
 	char host[CONF_HOST_MAX]; /* without the brackets of IPv6 */
 	int64_t port;
+	bool is_loopback; /* the host is */
 	const char *data;
 	const char *user;
 	const char *public_url; /* of the front door, without a slash at its end */
+	char own_url[CONF_HOST_MAX + 16]; /* of where nginx listens, likewise */
 	bool demo; /* no upstreams are configured: those below are our own */
 	int64_t demo_port;
 	struct {
@@ -105,6 +114,21 @@ struct conf {
 	} coalesce;
 
 	struct conf_auth auth;
+
+	struct {
+		const char *certificate, *key; /* files by their full paths; NULL: plain HTTP */
+		const char *redirect_from; /* ADDRESS:PORT of plain HTTP, or NULL */
+	} tls;
+
+	struct {
+		int64_t requests_per_s, burst, connections; /* of an address; 0: any number */
+	} limits;
+
+	struct {
+		struct conf_texts origins; /* as browsers write them */
+	} cors;
+
+	struct conf_texts trusted_proxies; /* addresses and networks */
 
 	struct {
 		int64_t link_s; /* how long a link to an image opens, at least */
@@ -131,7 +155,6 @@ struct conf {
 	/* conf.c only */
 	void *document;
 	char demo_urls[CONF_DEMOS][64];
-	char own_url[CONF_HOST_MAX + 16];
 };
 
 /* What the command line says; NULL where it says nothing. */

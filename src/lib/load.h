@@ -36,7 +36,7 @@ struct load_result {
 };
 
 struct load {
-	const char *listen; /* ADDRESS:PORT */
+	const char *origin; /* http or https, ADDRESS:PORT: of our own front door */
 	struct load_words words;
 	int64_t requests;
 	/* How it goes, some twenty times a second; false sends no further ones, and waits for those

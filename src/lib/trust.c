@@ -2,8 +2,10 @@
 
 #include <curl/curl.h>
 #include <openssl/err.h>
+#include <openssl/pem.h>
 #include <openssl/ssl.h>
 #include <openssl/x509.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -97,4 +99,53 @@ trust_use(struct trust *trust, void *curl)
 	    curl_easy_setopt(curl, CURLOPT_CAPATH, trust->ca_file) == CURLE_OK &&
 	    curl_easy_setopt(curl, CURLOPT_SSL_CTX_FUNCTION, give_store) == CURLE_OK &&
 	    curl_easy_setopt(curl, CURLOPT_SSL_CTX_DATA, trust) == CURLE_OK;
+}
+
+static int
+know_no_phrase(char *phrase, int size, int writing, void *context)
+{
+	(void)phrase;
+	(void)size;
+	(void)writing;
+	(void)context;
+	return -1;
+}
+
+/* One of the two is read. */
+static enum err
+read_pem(const char *file, X509 **certificate, EVP_PKEY **key)
+{
+	FILE *in = fopen(file, "re");
+	bool found;
+
+	if (in == NULL)
+		return fail(ERR_INPUT, "%s: %m", file);
+	if (certificate != NULL)
+		*certificate = PEM_read_X509(in, NULL, know_no_phrase, NULL);
+	else
+		*key = PEM_read_PrivateKey(in, NULL, know_no_phrase, NULL);
+	found = certificate != NULL ? *certificate != NULL : *key != NULL;
+	(void)fclose(in);
+	ERR_clear_error();
+	if (!found && certificate != NULL)
+		return fail(ERR_INPUT, "%s: no certificate can be read", file);
+	if (!found)
+		return fail(ERR_INPUT, "%s: no key without a pass phrase can be read", file);
+	return OK;
+}
+
+enum err
+trust_pair_check(const char *certificate, const char *key)
+{
+	X509 *shown = NULL;
+	EVP_PKEY *kept = NULL;
+	enum err err;
+
+	if ((err = read_pem(certificate, &shown, NULL)) == OK &&
+	    (err = read_pem(key, NULL, &kept)) == OK && X509_check_private_key(shown, kept) != 1)
+		err = fail(ERR_INPUT, "%s is not the key of %s", key, certificate);
+	X509_free(shown);
+	EVP_PKEY_free(kept);
+	ERR_clear_error();
+	return err;
 }

@@ -1,5 +1,5 @@
 /*
- * trust: the authorities that https is verified against (libcrypto).
+ * trust: the authorities that https is verified against, and our own certificate (libcrypto).
  *
  * They are read once, when the program starts, and shared by all threads and connections: libcurl
  * alone would read them anew for each handle, which takes some 30 ms of a request's time and a
@@ -22,6 +22,10 @@ enum err trust_open(const char *ca_file, struct trust **trust) MUST_CHECK;
 
 /* NULL is fine.  Handles that use it must be gone. */
 void trust_close(struct trust *trust);
+
+/* Whether a server can show CERTIFICATE, and has its KEY: PEM files that are read, fit each other,
+ * and need no pass phrase, which nobody would be asked for.  ERR_INPUT with words. */
+enum err trust_pair_check(const char *certificate, const char *key) MUST_CHECK;
 
 /* The libcurl handle CURL verifies against these and no others; false if it cannot. */
 bool trust_use(struct trust *trust, void *curl) MUST_CHECK;

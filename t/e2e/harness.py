@@ -313,6 +313,7 @@ class Service:
         self.folder = folder()
         self.data = data or os.path.join(self.folder, "data")
         self.port = port or free_port()
+        self.scheme = "https" if isinstance(config, dict) and "tls" in config else "http"
         self.config_file = None
         if config is not None:
             self.config_file = os.path.join(self.folder, "caredesk.yaml")
@@ -346,7 +347,7 @@ class Service:
 
     @property
     def ready_line(self):
-        return f"ready http://127.0.0.1:{self.port}/"
+        return f"ready {self.scheme}://127.0.0.1:{self.port}/"
 
     def await_ready(self):
         with contextlib.suppress(AssertionError):

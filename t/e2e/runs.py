@@ -251,7 +251,13 @@ class Command(RunsCase):
             self.assertRegex(done.stderr, "whole number|see caredesk|no option|invalid option")
         done = self.load(1, port=harness.free_port())
         self.assertEqual(done.returncode, 1)
-        self.assertIn("do not answer", done.stderr)
+        self.assertIn("1 requests failed", done.stderr)
+        away = harness.Service()
+        self.addCleanup(away.close)
+        away.stop()
+        done = harness.caredesk("load", "1", "--data", away.data, "--listen", f"127.0.0.1:{away.port}")
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("the statistics do not answer", done.stderr)
 
     def test_an_interrupt_stops_it_and_it_tells_how_far_it_came(self):
         process = subprocess.Popen(
