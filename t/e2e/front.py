@@ -6,6 +6,7 @@ import signal
 import ssl
 import subprocess
 
+import auth
 import harness
 from harness import Case, Connection, caredesk, free_port, wait_for
 
@@ -329,6 +330,27 @@ class Origins(Case):
         self.assertEqual((answer.status, self.cors(answer)), (204, {}))
         self.assertEqual(answer.field("Allow"), "GET, HEAD, POST, OPTIONS")
         self.assertEqual(self.cors(self.get("/events/types")), {})
+
+
+class Tokens(Case):
+    @classmethod
+    def config(cls):
+        return {"auth": auth.AUTH, "cors": {"origins": [OURS]}}
+
+    def test_a_page_is_told_that_it_needs_one(self):
+        answer = self.service.ask("/accounts/1", "OPTIONS", {
+            "Origin": OURS, "Access-Control-Request-Method": "PUT"})
+        self.assertEqual(answer.status, 204)
+        self.assertEqual(answer.field("Access-Control-Allow-Origin"), OURS)
+        answer = self.get("/accounts/1", Origin=OURS)
+        self.assertProblem(answer, 401, "unauthorized")
+        self.assertEqual(answer.field("Access-Control-Allow-Origin"), OURS)
+
+    def test_load_needs_none(self):
+        done = caredesk("load", "100", "--data", self.service.data, "--config",
+                        self.service.config_file, "--listen", f"127.0.0.1:{self.service.port}")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn("counted 100", done.stdout)
 
 
 class NoOrigins(Case):
