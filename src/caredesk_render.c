@@ -117,6 +117,16 @@ put_upstreams(FILE *out, const struct conf *conf)
 		    program_names[i], program_names[i]);
 }
 
+/* Nothing, where there is none of that name. */
+static void
+put_template(FILE *out, const char *name)
+{
+	const char *text = template(name);
+
+	if (text != NULL)
+		(void)fputs(text, out);
+}
+
 static void
 put_templates(FILE *out, const char *suffix)
 {
@@ -124,8 +134,7 @@ put_templates(FILE *out, const char *suffix)
 
 	for (size_t i = 0; i < PROGRAM_COUNT; i++) {
 		(void)snprintf(name, sizeof(name), "%s.%s", program_names[i], suffix);
-		if (template(name) != NULL)
-			(void)fputs(template(name), out);
+		put_template(out, name);
 	}
 }
 
@@ -134,7 +143,7 @@ put_http(FILE *out, const struct conf *conf)
 {
 	put_templates(out, "http");
 	if (conf->demo)
-		(void)fputs(template("demo.http"), out);
+		put_template(out, "demo.http");
 }
 
 static void
@@ -252,7 +261,7 @@ static void
 put_cache(FILE *out, const struct conf *conf)
 {
 	if (conf->coalesce.max_age_s > 0)
-		(void)fputs(template("coalesce.cache"), out);
+		put_template(out, "coalesce.cache");
 }
 
 /* Whether nginx is to ask the program before it looks into its cache. */
@@ -275,7 +284,7 @@ static void
 put_second(FILE *out, const struct conf *conf)
 {
 	if (is_checked_first(conf))
-		(void)fputs(template("coalesce.checked"), out);
+		put_template(out, "coalesce.checked");
 }
 
 /* Of HOST[:PORT], without the port; an address of IPv6 has brackets. */
@@ -334,7 +343,7 @@ static void
 put_tls(FILE *out, const struct conf *conf)
 {
 	if (is_https(conf))
-		(void)fputs(template("tls"), out);
+		put_template(out, "tls");
 }
 
 /* Where plain HTTP is sent on to: where the public URL leads, else the same host. */
@@ -362,14 +371,14 @@ static void
 put_cors(FILE *out, const struct conf *conf)
 {
 	if (conf->cors.origins.count > 0)
-		(void)fputs(template("cors"), out);
+		put_template(out, "cors");
 }
 
 static void
 put_cors_maps(FILE *out, const struct conf *conf)
 {
 	if (conf->cors.origins.count > 0)
-		(void)fputs(template("cors.http"), out);
+		put_template(out, "cors.http");
 }
 
 /* Whoever asks from this machine itself, by whichever of its addresses. */
@@ -383,7 +392,7 @@ put_unlimited(FILE *out, const struct conf *conf)
 static void
 put_limit_zones(FILE *out, const struct conf *conf)
 {
-	(void)fputs(template("limits.http"), out);
+	put_template(out, "limits.http");
 	if (conf->limits.requests_per_s > 0)
 		(void)fprintf(out,
 		    "\tlimit_req_zone $limit_key zone=requests:10m rate=%lldr/s;\n"
@@ -412,7 +421,7 @@ static void
 put_limits_costly(FILE *out, const struct conf *conf)
 {
 	if (conf->limits.requests_per_s > 0)
-		(void)fputs(template("limits.costly"), out);
+		put_template(out, "limits.costly");
 }
 
 /* The last address of X-Forwarded-For that is none of theirs. */
