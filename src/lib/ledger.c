@@ -486,20 +486,17 @@ take_least(struct db *db, const struct ledger_filter *filter, struct parts *part
 }
 
 /* Events by parts, in the order of their ids.  A page costs a look into each part, and another for
- * each row, wherever it begins; of more parts than that is worth, all are read by their ids. */
+ * each row, wherever it begins; where the parts are TOO_MANY, nothing is listed. */
 static enum err
 merge_parts(struct db *db, const struct parts_kind *kind, const struct ledger_filter *filter,
     const int64_t *ids, size_t id_count, int64_t after, struct ledger_event *events, size_t room,
-    size_t *count)
+    size_t *count, bool *too_many)
 {
 	struct parts parts = { .kind = kind };
-	bool too_many;
-	enum err err = collect_all(db, filter, ids, id_count, after, &parts, &too_many);
+	enum err err = collect_all(db, filter, ids, id_count, after, &parts, too_many);
 
-	if (too_many) {
-		free(parts.items);
-		return list_by_index(db, filter, after, events, room, count);
-	}
+	if (*too_many)
+		parts.count = 0;
 	for (*count = 0; err == OK && *count < room && parts.count > 0; ++*count)
 		err = take_least(db, filter, &parts, &events[*count]);
 	free(parts.items);
@@ -509,7 +506,7 @@ merge_parts(struct db *db, const struct parts_kind *kind, const struct ledger_fi
 /* Of some caregivers: of the filter's, or of all that may be seen. */
 static enum err
 list_by_caregivers(struct db *db, const struct ledger_filter *filter, int64_t after,
-    struct ledger_event *events, size_t room, size_t *count)
+    struct ledger_event *events, size_t room, size_t *count, bool *too_many)
 {
 	const int64_t *ids = filter->scope->ids;
 	size_t id_count = filter->scope->count;
@@ -518,7 +515,8 @@ list_by_caregivers(struct db *db, const struct ledger_filter *filter, int64_t af
 		ids = &filter->caregiver_id;
 		id_count = scope_has(filter->scope, *ids);
 	}
-	return merge_parts(db, &by_month, filter, ids, id_count, after, events, room, count);
+	return merge_parts(
+	    db, &by_month, filter, ids, id_count, after, events, room, count, too_many);
 }
 
 enum err
@@ -527,15 +525,17 @@ ledger_list(struct db *db, const struct ledger_filter *filter, const struct page
 {
 	static const int64_t anybody = 0;
 	bool by_time = filter->min_time_us != INT64_MIN || filter->max_time_us != INT64_MAX;
+	bool too_many = true; /* parts of what was tried */
 	size_t wanted = (size_t)page->limit;
-	enum err err;
+	enum err err = OK;
 
 	if (filter->caregiver_id != 0 || !filter->scope->all)
-		err = list_by_caregivers(db, filter, page->after, events, wanted + 1, count);
-	else if (by_time)
-		err = merge_parts(
-		    db, &by_day, filter, &anybody, 1, page->after, events, wanted + 1, count);
-	else
+		err = list_by_caregivers(
+		    db, filter, page->after, events, wanted + 1, count, &too_many);
+	if (err == OK && too_many && by_time && filter->caregiver_id == 0)
+		err = merge_parts(db, &by_day, filter, &anybody, 1, page->after, events, wanted + 1,
+		    count, &too_many);
+	if (err == OK && too_many)
 		err = list_by_index(db, filter, page->after, events, wanted + 1, count);
 	*more = err == OK && *count > wanted;
 	if (*more)
