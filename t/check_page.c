@@ -234,7 +234,7 @@ END_TEST
 static const char *const broken[] = { "cursor", "cursor=", "cursor=azU%3D", "cursor=az",
 	"cursor=azV", "cursor=a", "cursor=azU%20", "cursor=%20azU", "cursor=a%20zU",
 	"cursor=azU%0A", "cursor=azU!", "cursor=%2B%2F%2B%2F", "cursor=5", "cursor=%C3%A5",
-	"cursor=azUazUazU",
+	"cursor=azUazUazU", "cursor=%C3%A1zU", "cursor=az%E2%84%A2", "cursor=%CF%BFzU",
 	"cursor=azAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAw" };
 
 START_TEST(a_cursor_that_is_no_base64url_is_a_bad_field)

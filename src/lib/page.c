@@ -26,8 +26,9 @@ decode(struct request_text cursor, int64_t *after)
 	char text[24];
 	size_t n;
 
-	return sodium_base642bin((unsigned char *)text, sizeof(text), cursor.s, cursor.n, NULL, &n,
-		   NULL, sodium_base64_VARIANT_URLSAFE_NO_PADDING) == 0 &&
+	return text_is_base64url(cursor.s, cursor.n) &&
+	    sodium_base642bin((unsigned char *)text, sizeof(text), cursor.s, cursor.n, NULL, &n,
+		NULL, sodium_base64_VARIANT_URLSAFE_NO_PADDING) == 0 &&
 	    n > 1 && text[0] == KIND && text_uint(text + 1, n - 1, after);
 }
 
