@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
-# Each fuzz target over the inputs kept for it, a line of TAP a target: what broke once stays whole.
+# Each fuzz target over the inputs kept for it, and over mutations of them, the same ones each time; a
+# line of TAP a target.  What broke once stays whole.
 source=${CAREDESK_SOURCE:-$(cd "$(dirname "$0")/.." && pwd)}
 build=${CAREDESK_BUILD:-$source/build}
+runs=${CAREDESK_MUTATIONS:-10000}
 
 n=0
 for target in "$build"/fuzz_*; do
@@ -9,12 +11,17 @@ for target in "$build"/fuzz_*; do
 	name=$(basename "$target")
 	name=${name#fuzz_}
 	n=$((n + 1))
+	kept=$build/finding-$name
+	mutate=(-runs="$runs" -keep="$kept")
+	# Made with libFuzzer, it would run each file so often; t/fuzz.sh is for that.
+	! grep -q LLVMFuzzerRunDriver "$target" || mutate=()
 	# The files one by one, not their folder: a target made with libFuzzer would go on from there.
-	if said=$(timeout 120 "$target" "$source/t/fuzz/corpus/$name"/* 2>&1); then
-		echo "ok $n - the inputs of $name break nothing"
+	if said=$(timeout 120 "$target" "${mutate[@]}" "$source/t/fuzz/corpus/$name"/* 2>&1); then
+		echo "ok $n - neither the inputs of $name nor mutations of them break anything"
 	else
-		echo "not ok $n - the inputs of $name break nothing"
+		echo "not ok $n - neither the inputs of $name nor mutations of them break anything"
 		printf '%s\n' "$said" | tail -n 40 | sed 's/^/#  /'
+		[ ! -f "$kept" ] || echo "#  the input is $kept"
 	fi
 done
 if [ "$n" -eq 0 ]; then

@@ -1,7 +1,31 @@
+#include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #include "fuzz.h"
 #include "lib/clock.h"
+
+/* The C library's calendar agrees, and so do the months. */
+static void
+check_calendar(int64_t us, const char *text, const char *http)
+{
+	struct tm tm = { 0 };
+	char expected[CLOCK_HTTP_SIZE];
+	time_t s = (time_t)(us / CLOCK_SECOND_US);
+	int micros = -1, n = 0;
+
+	assert(sscanf(text, "%4d-%2d-%2dT%2d:%2d:%2d.%6dZ%n", &tm.tm_year, &tm.tm_mon, &tm.tm_mday,
+		   &tm.tm_hour, &tm.tm_min, &tm.tm_sec, &micros, &n) == 7);
+	assert(n == CLOCK_TEXT_SIZE - 1 && micros == us % CLOCK_SECOND_US);
+	tm.tm_year -= 1900;
+	tm.tm_mon--;
+	assert(clock_month(us) == (tm.tm_year + 1900) * 12 + tm.tm_mon);
+	assert(timegm(&tm) == s);
+	assert(strftime(expected, sizeof(expected), "%a, %d %b %Y %H:%M:%S GMT", &tm) > 0);
+	assert(strcmp(expected, http) == 0);
+	assert(clock_month_start(clock_month(us)) <= us);
+	assert(clock_month_start(clock_month(us) + 1) > us);
+}
 
 int
 LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n)
@@ -23,5 +47,6 @@ LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n)
 	assert(strcmp(text, again) == 0);
 	clock_http(us, http);
 	assert(strlen(http) == CLOCK_HTTP_SIZE - 1);
+	check_calendar(us, text, http);
 	return 0;
 }

@@ -7,6 +7,7 @@
 
 #include "fuzz.h"
 #include "lib/page.h"
+#include "lib/text.h"
 
 static char sent[RESPONSE_HEAD_MAX + 1];
 
@@ -59,6 +60,16 @@ check_link(const struct page *page)
 	assert(err_pending() == OK && next.limit == page->limit && next.after == page->after);
 }
 
+/* A cursor that was taken is base64url, without anything around it. */
+static void
+check_cursor(const struct request *req)
+{
+	bool found;
+	struct request_text cursor = request_param(req, "cursor", &found);
+
+	assert(!found || text_is_base64url(cursor.s, cursor.n));
+}
+
 int
 LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n)
 {
@@ -73,7 +84,9 @@ LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n)
 		return 0;
 	page_read(&req, &page);
 	assert(page.limit >= 1 && page.limit <= PAGE_LIMIT_MAX && page.after >= 0);
-	if (err_pending() == OK)
-		check_link(&page);
+	if (err_pending() != OK)
+		return 0;
+	check_cursor(&req);
+	check_link(&page);
 	return 0;
 }

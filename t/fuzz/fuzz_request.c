@@ -115,6 +115,51 @@ check_body(struct request *req)
 	(void)request_drain(req);
 }
 
+/* What a client likes best by name is not changed by what else it likes; nor is a preference taken
+ * back by others. */
+static void
+check_likings(const struct request *req)
+{
+	char *longer = malloc(strlen(req->accept) + strlen(req->prefer) + 64);
+	struct request other = { .accept = longer, .prefer = longer };
+	int quality = request_quality(req, "application/json");
+
+	assert(quality >= 0 && quality <= 1000);
+	assert(request_accepts(req, "application/json") == (quality > 0));
+	(void)stpcpy(stpcpy(longer, "application/json;q=0.517, "), req->accept);
+	assert(request_quality(&other, "application/json") == 517);
+	(void)stpcpy(stpcpy(longer, "*/*;q=0.3, "), req->accept);
+	if (quality == 0 || req->accept[0] == '\0')
+		assert(request_quality(&other, "application/json") <= 300);
+	(void)stpcpy(stpcpy(longer, "Respond-Async, "), req->prefer);
+	assert(request_prefers(&other, "respond-async"));
+	(void)stpcpy(stpcpy(longer, "handling=\"a, respond-async, \\\"b\", "), req->prefer);
+	assert(request_prefers(&other, "respond-async") == request_prefers(req, "respond-async"));
+	(void)stpcpy(stpcpy(longer, req->prefer), ", respond-async;x=1");
+	assert(request_prefers(&other, "respond-async") || strchr(req->prefer, '"') != NULL);
+	free(longer);
+}
+
+/* Each segment and parameter is found in the address as it was sent, once that is encoded. */
+static void
+check_sent(const struct request *req, const char *uri)
+{
+	char *copy = strdup(uri + 1), *save = NULL, *word;
+	size_t i = 0;
+
+	copy[strcspn(copy, "?")] = '\0';
+	for (word = strtok_r(copy, "/", &save); word != NULL; word = strtok_r(NULL, "/", &save)) {
+		long n = text_percent_decode(word, strlen(word), false);
+
+		assert(n >= 0 && i < req->segment_count);
+		assert((size_t)n == req->segments[i].n &&
+		    memcmp(word, req->segments[i].s, (size_t)n) == 0);
+		i++;
+	}
+	assert(i == req->segment_count);
+	free(copy);
+}
+
 int
 LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n)
 {
@@ -122,6 +167,7 @@ LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n)
 	char *copy = malloc(n + 1), *meta[META_MAX + 1];
 	struct body body = { NULL, copy + n };
 	struct request_source source = { meta, read_body, &body };
+	const char *uri = "";
 	enum err err;
 
 	memcpy(copy, bytes, n);
@@ -134,10 +180,13 @@ LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n)
 	assert(req.method_name != NULL && req.log_path != NULL && req.template != NULL);
 	assert(req.content_left == req.content_length && req.content_length >= 0);
 	check_trace(&req);
+	check_likings(&req);
 	if (err == OK) {
 		check_address(&req);
-		(void)request_accepts(&req, "application/json");
-		(void)request_accepts(&req, "text/csv");
+		for (size_t i = 0; meta[i] != NULL; i++)
+			if (strncmp(meta[i], "REQUEST_URI=", 12) == 0)
+				uri = meta[i] + 12;
+		check_sent(&req, uri);
 	}
 	check_body(&req);
 	free(copy);

@@ -1,0 +1,201 @@
+/*
+ * The input: a method, a space, a target, and behind a line feed what is accepted.  The row that is
+ * taken is the one that a search by hand finds, and every answer is whole.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "fuzz.h"
+#include "lib/route.h"
+#include "lib/text.h"
+
+#define TARGET_MAX (REQUEST_PATH_MAX + REQUEST_QUERY_MAX + 64)
+#define DEPTH_MAX 4 /* segments of a template */
+
+static struct {
+	size_t n;
+	char text[64 * 1024];
+} answer;
+
+/* In place of the C library's, so that no line a request hides what is found. */
+ssize_t
+write(int fd, const void *bytes, size_t n)
+{
+	return fd == STDERR_FILENO ? (ssize_t)n : syscall(SYS_write, fd, bytes, n);
+}
+
+/* The template, and the captures as they were sent, percent-encoded again. */
+static enum err
+echo(struct request *req, struct response *res)
+{
+	char text[3 * REQUEST_PATH_MAX + 1];
+	enum err err;
+
+	response_begin(res, 200, "application/json");
+	err = response_write(res, req->template, strlen(req->template));
+	for (size_t i = 0; i < req->capture_count && err == OK; i++) {
+		const struct request_text *value = &req->captures[i].value;
+		size_t n = text_percent_encode(value->s, value->n, text);
+
+		err = response_write(res, " ", 1);
+		if (err == OK)
+			err = response_write(res, text, n);
+	}
+	return err;
+}
+
+static const struct route routes[] = { { METHOD_GET, "/a", ROLES_ALL, echo, NULL },
+	{ METHOD_POST, "/a", ROLES_ALL, echo, NULL },
+	{ METHOD_GET, "/a/b", ROLES_ALL, echo, "text/csv,application/json" },
+	{ METHOD_PUT, "/a/{id}", ROLES_ALL, echo, NULL },
+	{ METHOD_DELETE, "/a/{id}", ROLES_ALL, echo, NULL },
+	{ METHOD_GET, "/a/{id}/c/{x}", ROLES_ALL, echo, NULL },
+	{ METHOD_PATCH, "/{any}", ROLES_ALL, echo, NULL }, { 0 } };
+
+static bool
+take(void *ctx, const char *bytes, size_t n)
+{
+	(void)ctx;
+	assert(answer.n + n < sizeof(answer.text));
+	memcpy(answer.text + answer.n, bytes, n);
+	answer.n += n;
+	answer.text[answer.n] = '\0';
+	return true;
+}
+
+static ssize_t
+give_nothing(void *ctx, char *buffer, size_t n)
+{
+	(void)ctx;
+	(void)buffer;
+	(void)n;
+	return 0;
+}
+
+/* What the request's segments, as route has read them, should lead to: another way of matching, by
+ * words.  Returns the methods of the template, 0 where none fits; EXPECTED is the body. */
+static unsigned
+search(const struct request *req, char *expected)
+{
+	for (const struct route *route = routes; route->path != NULL; route++) {
+		char words[64], *save = NULL, *word, *to = stpcpy(expected, route->path);
+		size_t i = 0;
+		unsigned methods = 0;
+
+		(void)snprintf(words, sizeof(words), "%s", route->path);
+		for (word = strtok_r(words, "/", &save); word != NULL && i < req->segment_count;
+		     word = strtok_r(NULL, "/", &save), i++) {
+			if (word[0] != '{' && strcmp(word, req->segments[i].s) != 0)
+				break;
+			if (word[0] == '{') {
+				*to++ = ' ';
+				to +=
+				    text_percent_encode(req->segments[i].s, req->segments[i].n, to);
+			}
+		}
+		if (word != NULL || i != req->segment_count)
+			continue;
+		for (const struct route *row = routes; row->path != NULL; row++)
+			methods |= strcmp(row->path, route->path) == 0 ? row->method : 0;
+		return methods;
+	}
+	return 0;
+}
+
+static int
+ask(struct request *req, char *method, char *target, char *accept)
+{
+	static struct response res;
+	char *const meta[] = { method, target, accept, NULL };
+	const struct request_source source = { .meta = meta, .read = give_nothing };
+
+	answer.n = 0;
+	response_open(&res, take, NULL);
+	assert(route_run(routes, req, &res, &source));
+	assert(strncmp(answer.text, "Status: ", 8) == 0);
+	return atoi(answer.text + strlen("Status: "));
+}
+
+/* One head, of printable characters, and its body. */
+static const char *
+check_head(bool has_body)
+{
+	const char *body = strstr(answer.text, "\r\n\r\n"), *length;
+
+	assert(body != NULL);
+	for (const char *at = answer.text; at < body; at++)
+		assert((*at >= ' ' && *at <= '~') || (at[0] == '\r' && at[1] == '\n') ||
+		    (at[0] == '\n' && at[-1] == '\r'));
+	body += 4;
+	length = strstr(answer.text, "\r\nContent-Length: ");
+	if (has_body)
+		assert(length != NULL && length < body &&
+		    strtoul(length + 18, NULL, 10) == answer.n - (size_t)(body - answer.text));
+	else
+		assert(*body == '\0');
+	return body;
+}
+
+static void
+check_status(const struct request *req, int status)
+{
+	static char expected[64 + DEPTH_MAX * (3 * REQUEST_PATH_MAX + 2)];
+	unsigned methods = search(req, expected);
+	unsigned wanted = req->method == METHOD_HEAD ? METHOD_GET : req->method;
+	bool is_head = req->method == METHOD_HEAD, accepts;
+	const char *body = check_head(!is_head && status != 204);
+
+	accepts = request_accepts(req, "application/json") ||
+	    (strcmp(req->template, "/a/b") == 0 && request_accepts(req, "text/csv"));
+	if (methods == 0) {
+		assert(status == 404);
+	} else if ((methods & wanted) == 0) {
+		assert(status == (req->method == METHOD_OPTIONS ? 204 : 405));
+		assert(strstr(answer.text, "\r\nAllow: ") != NULL);
+		assert(((methods & METHOD_GET) != 0) == (strstr(answer.text, "HEAD") != NULL) ||
+		    is_head);
+	} else {
+		assert(status == (accepts ? 200 : 406));
+		assert(status != 200 || is_head || strcmp(body, expected) == 0);
+	}
+}
+
+int
+LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n)
+{
+	static struct request req;
+	static char copy[TARGET_MAX], method[TARGET_MAX + 32], target[TARGET_MAX + 32];
+	static char accept[TARGET_MAX + 32];
+	char *space, *feed;
+	size_t path_n;
+	int status;
+
+	if (n >= TARGET_MAX - 64)
+		return 0;
+	memcpy(copy, bytes, n);
+	copy[n] = '\0';
+	if ((space = strchr(copy, ' ')) == NULL)
+		return 0;
+	*space++ = '\0';
+	if ((feed = strchr(space, '\n')) != NULL)
+		*feed++ = '\0';
+	(void)snprintf(method, sizeof(method), "REQUEST_METHOD=%s", copy);
+	(void)snprintf(target, sizeof(target), "REQUEST_URI=%s", space);
+	(void)snprintf(accept, sizeof(accept), "HTTP_ACCEPT=%s", feed != NULL ? feed : "");
+	status = ask(&req, method, target, accept);
+	if (status == 400 || status == 414 || req.segment_count == REQUEST_SEGMENTS_MAX)
+		return 0;
+	check_status(&req, status);
+	/* A slash at the path's end, and twice at its beginning, is the same resource. */
+	path_n = strcspn(space, "?");
+	if (path_n + 2 > REQUEST_PATH_MAX)
+		return 0;
+	(void)snprintf(
+	    target, sizeof(target), "REQUEST_URI=/%.*s/%s", (int)path_n, space, space + path_n);
+	assert(ask(&req, method, target, accept) == status);
+	check_status(&req, status);
+	return 0;
+}
