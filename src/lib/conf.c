@@ -862,7 +862,7 @@ check_tls(const char *name, struct conf *conf)
 
 /* Without one, links begin with where nginx listens. */
 static enum err
-check_public_url(const char *name, struct conf *conf)
+check_public_url(const char *where, struct conf *conf)
 {
 	const char *url = conf->public_url;
 	size_t n = strlen(url);
@@ -873,7 +873,7 @@ check_public_url(const char *name, struct conf *conf)
 	} else if (!is_http || url[n - 1] == '/' || strcspn(url, "?# \"<>") != n) {
 		return fail(ERR_INPUT,
 		    "%s: public_url must begin with http:// or https:// and end without a slash",
-		    name);
+		    where);
 	}
 	return OK;
 }
@@ -964,11 +964,22 @@ parse_yaml(const char *bytes, size_t n, const char *name, yaml_document_t *docum
 	return err;
 }
 
+/* The line of a key at the top, for words about its value; nothing where it is not given. */
+static void
+name_line(
+    const struct reader *r, const yaml_node_t *root, const char *key, char where[ERR_WORDS_MAX])
+{
+	const yaml_node_t *node = root != NULL ? find_value(r, root, key) : NULL;
+
+	if (node != NULL)
+		(void)snprintf(where, ERR_WORDS_MAX, "%s:%u", r->name, line_of(node));
+}
+
 static enum err
 fill(const struct reader *r, const struct conf_options *options, struct conf *conf)
 {
-	yaml_node_t *root = given(yaml_document_get_root_node(r->document)), *listen = NULL;
-	char where[ERR_WORDS_MAX] = "--listen";
+	yaml_node_t *root = given(yaml_document_get_root_node(r->document));
+	char listen[ERR_WORDS_MAX] = "--listen", public_url[ERR_WORDS_MAX] = "";
 	enum err err;
 
 	if (root == NULL)
@@ -979,15 +990,17 @@ fill(const struct reader *r, const struct conf_options *options, struct conf *co
 		return err;
 	if (options->listen != NULL)
 		conf->listen = options->listen;
-	else if (root != NULL && (listen = find_value(r, root, "listen")) != NULL)
-		(void)snprintf(where, sizeof(where), "%s:%u", r->name, line_of(listen));
+	else
+		name_line(r, root, "listen", listen);
+	name_line(r, root, "public_url", public_url);
 	if (options->data != NULL)
 		conf->data = options->data;
-	if ((err = check_listen(where, conf)) != OK ||
+	if ((err = check_listen(listen, conf)) != OK ||
 	    (err = check_auth(r->name, &conf->auth)) != OK ||
 	    (err = check_upstreams(r->name, conf)) != OK ||
 	    (err = add_builtin_methods(conf)) != OK || (err = check_methods(r->name, conf)) != OK ||
-	    (err = check_tls(r->name, conf)) != OK || (err = check_public_url(r->name, conf)) != OK)
+	    (err = check_tls(r->name, conf)) != OK ||
+	    (err = check_public_url(public_url, conf)) != OK)
 		return err;
 	return add_demo_upstreams(conf);
 }

@@ -55,8 +55,9 @@ check_auth(const struct conf_auth *auth)
 	assert(auth->audience != NULL && auth->audience[0] != '\0');
 	assert(auth->algorithms > 0 && auth->algorithms < INT64_C(1) << ALGORITHM_MAX);
 	assert((auth->jwks != NULL) == ((auth->algorithms & ~secret) != 0));
-	assert(auth->secret_file == NULL ||
-	    (auth->secret_file[0] == '/' && (auth->algorithms & secret) != 0));
+	assert((auth->secret_file != NULL) == ((auth->algorithms & secret) != 0));
+	assert(auth->secret_file == NULL || auth->secret_file[0] == '/' ||
+	    strcmp(auth->secret_file, CONF_SECRET_FILE) == 0);
 	assert(auth->leeway_s >= 0 && auth->leeway_s <= 300);
 	assert(auth->jwks == NULL || auth->jwks[0] == '/' || auth->jwks_is_url);
 }
