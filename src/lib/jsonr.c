@@ -1,5 +1,6 @@
 #include "lib/jsonr.h"
 
+#include <inttypes.h>
 #include <json-c/json.h>
 #include <math.h>
 #include <stdio.h>
@@ -22,6 +23,14 @@ struct scope {
 	size_t index; /* of an array: the element being read */
 };
 
+/* What json-c must have made of a body: where memory is out, it leaves out members and cuts texts,
+ * without a word. */
+struct size {
+	size_t members, values;
+	size_t bytes; /* of strings and names without their escapes, and of numbers with a point */
+	bool escapes; /* a name has some */
+};
+
 struct reader {
 	const char *start, *p, *end;
 	bool in_name; /* no member is being read, but what it is called */
@@ -29,7 +38,7 @@ struct reader {
 	struct scope scopes[JSONR_DEPTH_MAX];
 	struct name *names; /* of all open objects, the innermost last */
 	size_t name_count, name_room;
-	size_t members; /* of all objects so far */
+	struct size size; /* of all objects so far */
 };
 
 static enum err value(struct reader *r);
@@ -141,6 +150,7 @@ unicode_escape(struct reader *r)
 	if (unit < 0)
 		return bad(r, "four hexadecimal digits belong after \\u");
 	r->p += 4;
+	r->size.bytes += unit < 0x80 ? 1 : unit < 0x800 ? 2 : 3;
 	if (unit == 0)
 		return bad_text(r, "NUL is not allowed");
 	if (unit < 0xd800 || unit > 0xdfff)
@@ -149,6 +159,7 @@ unicode_escape(struct reader *r)
 	    low > 0xdfff)
 		return bad_text(r, "half a surrogate pair");
 	r->p += 4;
+	r->size.bytes++; /* four for both */
 	return OK;
 }
 
@@ -159,6 +170,7 @@ escape(struct reader *r)
 		return bad(r, "unknown escape");
 	if (*r->p++ == 'u')
 		return unicode_escape(r);
+	r->size.bytes++;
 	return OK;
 }
 
@@ -186,6 +198,7 @@ string(struct reader *r, struct name *text)
 		if (length == 0)
 			return bad_text(r, "not UTF-8");
 		r->p += length;
+		r->size.bytes += length;
 	}
 	text->n = (size_t)(r->p - 1 - text->s);
 	return text->n > JSONR_STRING_MAX ? bad_text(r, "the string is too long") : OK;
@@ -242,6 +255,7 @@ number(struct reader *r)
 		return text_exact_int(from, n, &exact)
 		    ? OK
 		    : bad_here(r, "the number does not fit in 64 bits");
+	r->size.bytes += n;
 	memcpy(copy, from, n);
 	copy[n] = '\0';
 	return isfinite(strtod(copy, NULL)) ? OK : bad_here(r, "the number is too large");
@@ -259,7 +273,7 @@ literal(struct reader *r, const char *word)
 }
 
 /* Remembers the name of the member that follows; refuses one that this object has already.  A name
- * that is the same only once its escapes are undone is found later, by counting (see members()). */
+ * that is the same only once its escapes are undone is found later, by counting (see compare()). */
 static enum err
 push_name(struct reader *r, const struct name *name)
 {
@@ -276,7 +290,8 @@ push_name(struct reader *r, const struct name *name)
 		r->names = grown;
 	}
 	r->names[r->name_count++] = *name;
-	r->members++;
+	r->size.members++;
+	r->size.escapes |= memchr(name->s, '\\', name->n) != NULL;
 	for (size_t i = first; i < r->name_count - 1; i++)
 		if (r->names[i].n == name->n && memcmp(r->names[i].s, name->s, name->n) == 0)
 			return bad_here(r, "given twice");
@@ -340,6 +355,7 @@ value(struct reader *r)
 {
 	struct name ignored;
 
+	r->size.values++;
 	skip_space(r);
 	if (r->p == r->end)
 		return bad(r, "a value belongs here");
@@ -369,7 +385,7 @@ value(struct reader *r)
 }
 
 static enum err
-validate(const char *bytes, size_t n, size_t *members)
+validate(const char *bytes, size_t n, struct size *size)
 {
 	struct reader r = { .start = bytes, .p = bytes, .end = bytes + n };
 	enum err err = value(&r);
@@ -377,29 +393,49 @@ validate(const char *bytes, size_t n, size_t *members)
 	skip_space(&r);
 	if (err == OK && r.p < r.end)
 		err = bad(&r, "nothing may follow the value");
-	*members = r.members;
+	*size = r.size;
 	free(r.names);
 	return err;
 }
 
-/* Members of all objects of the tree.  json-c keeps the last of several with one name, so fewer
- * than were read means that one was given twice. */
-static size_t
-members(struct json_object *at)
+/* Adds what AT has.  The text of a number is made here, so that who reads it later needs no memory.
+ */
+static void
+measure(struct json_object *at, struct size *size)
 {
-	size_t count = 0;
+	const char *text;
 
+	size->values++;
 	if (json_object_is_type(at, json_type_array)) {
 		for (size_t i = 0; i < json_object_array_length(at); i++)
-			count += members(json_object_array_get_idx(at, i));
+			measure(json_object_array_get_idx(at, i), size);
 	} else if (json_object_is_type(at, json_type_object)) {
-		count = (size_t)json_object_object_length(at);
 		json_object_object_foreach(at, name, child) {
-			(void)name;
-			count += members(child);
+			size->members++;
+			size->bytes += strlen(name);
+			measure(child, size);
 		}
+	} else if (json_object_is_type(at, json_type_string)) {
+		size->bytes += (size_t)json_object_get_string_len(at);
+	} else if (json_object_is_type(at, json_type_double)) {
+		text = json_object_get_string(at);
+		size->bytes += text != NULL ? strlen(text) : 0;
 	}
-	return count;
+}
+
+/* Whether the tree is what was read.  json-c keeps the last of several members with one name. */
+static enum err
+compare(struct json_object *root, const struct size *read)
+{
+	struct size built = { 0 };
+
+	measure(root, &built);
+	if (built.members < read->members && read->escapes)
+		return fail(ERR_INPUT, "a member is given twice, once with escapes in its name");
+	if (built.members != read->members || built.values != read->values ||
+	    built.bytes != read->bytes)
+		return fail(ERR_BUSY, "no memory for a body");
+	return OK;
 }
 
 static enum err
@@ -433,21 +469,19 @@ starts_object(const char *bytes, size_t n)
 enum err
 jsonr_parse(const char *bytes, size_t n, struct jsonr *body)
 {
-	size_t expected;
+	struct size size;
 	enum err err;
 
 	body->root = NULL;
-	if ((err = validate(bytes, n, &expected)) != OK)
+	if ((err = validate(bytes, n, &size)) != OK)
 		return err;
 	if (!starts_object(bytes, n))
 		return fail(ERR_INPUT, "the body must be a JSON object");
 	if ((err = build(bytes, n, &body->root)) != OK)
 		return err;
-	if (members(body->root) != expected) {
+	if ((err = compare(body->root, &size)) != OK)
 		jsonr_close(body);
-		return fail(ERR_INPUT, "a member is given twice, once with escapes in its name");
-	}
-	return OK;
+	return err;
 }
 
 void
@@ -596,17 +630,21 @@ jsonr_ints(const struct jsonr *body, const char *name, int64_t min, int64_t max,
 	return OK;
 }
 
-/* From the text, as above. */
+/* From the text, as above; json-c would need memory for that of an integer. */
 static bool
 decimal(struct json_object *at, unsigned scale, int64_t min, int64_t max, int64_t *value)
 {
-	const char *text;
+	char digits[24];
+	const char *text = digits;
 	int64_t v;
 	int rounded;
 
-	if (!json_object_is_type(at, json_type_int) && !json_object_is_type(at, json_type_double))
+	if (json_object_is_type(at, json_type_int))
+		(void)snprintf(digits, sizeof(digits), "%" PRId64, json_object_get_int64(at));
+	else if (json_object_is_type(at, json_type_double))
+		text = json_object_get_string(at);
+	else
 		return false;
-	text = json_object_get_string(at);
 	if (text == NULL || !text_decimal(text, strlen(text), scale, &v, &rounded))
 		return false;
 	/* What is out of bounds by less than a unit has been rounded into them. */
