@@ -313,7 +313,8 @@ view_end(struct view *view, enum err err)
 {
 	if (err == OK)
 		err = jsonw_close(&view->w);
-	if (fclose(view->out) != 0 && err == OK)
+	/* Where the C library has no memory for the end, it gives no bytes and says nothing. */
+	if ((fclose(view->out) != 0 || view->bytes == NULL) && err == OK)
 		err = fail(ERR_BUSY, "no memory for an answer");
 	view->out = NULL;
 	return err;

@@ -427,7 +427,7 @@ token_make(const struct who *who, const struct conf_auth *rules, const struct to
 	if (file == NULL)
 		return fail(ERR_BUSY, "no memory for a token");
 	err = put_claims(file, who, rules, now_s);
-	if (fclose(file) != 0 && err == OK)
+	if ((fclose(file) != 0 || claims == NULL) && err == OK)
 		err = fail(ERR_BUSY, "no memory for a token");
 	out[0] = '\0';
 	fits = err == OK && append(out, HEADER, strlen(HEADER)) && append_dot(out) &&
