@@ -3,7 +3,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/filter.h>
 #include <linux/landlock.h>
+#include <linux/seccomp.h>
 #include <sched.h>
 #include <seccomp.h>
 #include <stdarg.h>
@@ -410,11 +412,11 @@ add_sockets(scmp_filter_ctx filter, enum confine_sockets sockets)
 
 /* Signals are our own: abort() sends one, and so does who makes way for another process. */
 static int
-add_own_signals(scmp_filter_ctx filter)
+add_own_signals(scmp_filter_ctx filter, pid_t own_pid)
 {
 	const struct call_rule own[] = {
-		{ "kill", WHEN(0, IS((scmp_datum_t)getpid())) },
-		{ "tgkill", WHEN(0, IS((scmp_datum_t)getpid())) },
+		{ "kill", WHEN(0, IS((scmp_datum_t)own_pid)) },
+		{ "tgkill", WHEN(0, IS((scmp_datum_t)own_pid)) },
 	};
 
 	return add_rules(filter, own, COUNT(own));
@@ -432,7 +434,7 @@ add_program(scmp_filter_ctx filter, enum confine_sockets sockets)
 	if (error == 0)
 		error = add_rules(filter, conditional, COUNT(conditional));
 	if (error == 0)
-		error = add_own_signals(filter);
+		error = add_own_signals(filter, getpid());
 	return error == 0 ? add_sockets(filter, sockets) : error;
 }
 
@@ -454,13 +456,17 @@ add_work(scmp_filter_ctx filter)
 	return error == 0 ? add_rules(filter, working_memory, COUNT(working_memory)) : error;
 }
 
+/* Stands for the worker's own, which is known once it is forked; no process, no call and nothing
+ * else in a filter has this number. */
+#define WORKER_PID 0x7ffffffe
+
 static int
 add_worker(scmp_filter_ctx filter, enum confine_sockets sockets)
 {
 	int error = add_work(filter);
 
 	(void)sockets;
-	return error == 0 ? add_own_signals(filter) : error;
+	return error == 0 ? add_own_signals(filter, WORKER_PID) : error;
 }
 
 /* What is forked may do no more than its keeper, so this has what making a worker takes. */
@@ -479,8 +485,8 @@ add_keeper(scmp_filter_ctx filter, enum confine_sockets sockets)
 }
 
 static int
-load_filter(
-    int (*add)(scmp_filter_ctx filter, enum confine_sockets sockets), enum confine_sockets sockets)
+make_filter(int (*add)(scmp_filter_ctx filter, enum confine_sockets sockets),
+    enum confine_sockets sockets, int (*use)(scmp_filter_ctx filter))
 {
 	scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ERRNO(ENOSYS));
 	int error = filter == NULL ? -ENOMEM : 0;
@@ -493,8 +499,39 @@ load_filter(
 	if (error == 0)
 		error = add(filter, sockets);
 	if (error == 0)
-		error = seccomp_load(filter);
+		error = use(filter);
 	seccomp_release(filter);
+	return error;
+}
+
+static int
+load(scmp_filter_ctx filter)
+{
+	return seccomp_load(filter);
+}
+
+/* What binds each process that a keeper forks, made once: libseccomp needs memory, and without it
+ * crashes or comes to no end (2.5.4).  Without instructions: not in force. */
+static struct sock_fprog worker;
+
+/* As instructions, to be loaded by who has nothing else any more. */
+static int
+keep_for_worker(scmp_filter_ctx filter)
+{
+	int fd = memfd_create("filter", MFD_CLOEXEC);
+	int error = fd < 0 ? -errno : seccomp_export_bpf(filter, fd);
+	off_t n = error == 0 ? lseek(fd, 0, SEEK_END) : 0;
+	void *made =
+	    n > 0 ? mmap(NULL, (size_t)n, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, 0) : MAP_FAILED;
+
+	if (error == 0 && made == MAP_FAILED)
+		error = -errno;
+	if (fd >= 0)
+		(void)close(fd);
+	if (error == 0)
+		worker =
+		    (struct sock_fprog){ (unsigned short)((size_t)n / sizeof(struct sock_filter)),
+			    made };
 	return error;
 }
 
@@ -567,7 +604,7 @@ confine_program(const struct confine_needs *own, const struct conf *conf)
 	confine_itself(&report);
 	error = confine_files(&needs, conf, &abi);
 	report_files(&report, &needs, abi, error);
-	error = SANITIZED ? 0 : load_filter(add_program, needs.sockets);
+	error = SANITIZED ? 0 : make_filter(add_program, needs.sockets, load);
 	report_calls(&report, needs.sockets, error);
 	log_event(report.level, "confined", "%s", report.words);
 }
@@ -582,15 +619,21 @@ confine_keeper(void)
 	confine_itself(&report);
 	error = confine_files(NULL, NULL, &abi);
 	report_files(&report, NULL, abi, error);
-	error = SANITIZED ? 0 : load_filter(add_keeper, CONFINE_NO_SOCKETS);
+	error = SANITIZED ? 0 : make_filter(add_worker, CONFINE_NO_SOCKETS, keep_for_worker);
+	if (error == 0 && !SANITIZED &&
+	    (error = make_filter(add_keeper, CONFINE_NO_SOCKETS, load)) != 0)
+		worker = (struct sock_fprog){ 0 }; /* this kernel has none */
 	report_calls(&report, CONFINE_NO_SOCKETS, error);
 	log_event(report.level, "keeper_confined", "%s", report.words);
 }
 
 /* What is not in force was said by its keeper. */
-void
+bool
 confine_worker(void)
 {
-	if (!SANITIZED)
-		(void)load_filter(add_worker, CONFINE_NO_SOCKETS);
+	for (size_t i = 0; i < worker.len; i++)
+		if (worker.filter[i].k == WORKER_PID)
+			worker.filter[i].k = (unsigned)getpid();
+	return worker.filter == NULL ||
+	    syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &worker) == 0;
 }

@@ -58,8 +58,9 @@ void confine_program(const struct confine_needs *own, const struct conf *conf);
  * they say by sockets that are there.  It opens no file and no socket.  Also in the log. */
 void confine_keeper(void);
 
-/* One that such a keeper has forked: memory, and writing to what is open.  Nothing else. */
-void confine_worker(void);
+/* One that such a keeper has forked: memory, and writing to what is open.  Nothing else.  It takes
+ * no memory; false if it is not in force though its keeper could have it: then end. */
+bool confine_worker(void) MUST_CHECK;
 
 /* Whether this build goes without seccomp, for a sanitizer. */
 bool confine_is_sanitized(void);

@@ -113,7 +113,8 @@ become_worker(const struct question *question, const int files[FILES], int say)
 	limit(RLIMIT_FSIZE, IMAGE_BYTES_MAX, IMAGE_BYTES_MAX);
 	if (!confine_is_sanitized()) /* whose shadow of memory is larger */
 		limit(RLIMIT_AS, DECODER_MEMORY_MAX, DECODER_MEMORY_MAX);
-	confine_worker();
+	if (!confine_worker())
+		_exit(EXIT_FAILURE);
 	look_at(question, bytes, files[1], say);
 	_exit(EXIT_SUCCESS);
 }
