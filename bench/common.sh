@@ -1,5 +1,5 @@
-# The machinery of the benchmarks.  Sourced by bash, by accounts.sh, run.sh and stats.sh, which have a
-# comment of how they are used, every_suite, a function bench_SUITE for each, numbers (their options), and
+# The machinery of the benchmarks.  Sourced by bash, by accounts.sh, auth.sh, run.sh and stats.sh, and by soak.sh and
+# overload.sh of t/, which have a comment of how they are used, every_suite, a function bench_SUITE for each, numbers (their options), and
 # then
 #
 #	read_options "$@"
@@ -23,7 +23,7 @@ kept_logs=	# the data folder of one whose access log is followed
 PATH=$PATH:/usr/sbin:/sbin
 
 die() {
-	echo "bench/${0##*/}: $*" >&2
+	echo "${0##*/}: $*" >&2
 	exit 1
 }
 

@@ -23,7 +23,7 @@
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
-static int
+static inline int
 check_run(const char *noun, const TTest *const tests[], size_t count)
 {
 	Suite *suite = suite_create(noun);
