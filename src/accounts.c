@@ -149,8 +149,11 @@ static enum err
 make_create(struct db *db, void *arg)
 {
 	struct edit *edit = arg;
-	enum err err = account_add(db, clock_now_us(), &edit->account);
+	const struct audit_actor actor = audit_actor_of(edit->req);
+	enum err err = account_add(db, actor.now_us, &edit->account);
 
+	if (err == OK)
+		err = audit_add(db, &actor, AUDIT_ACCOUNT_CREATED, edit->account.id, NULL);
 	return err != OK ? err : accounts_answer(&edit->answer, 201, &edit->account);
 }
 
@@ -176,10 +179,11 @@ static enum err
 make_change(struct db *db, void *arg)
 {
 	struct edit *edit = arg;
+	const struct audit_actor actor = audit_actor_of(edit->req);
 	enum err err = find_account(db, edit);
 
-	if (err == OK)
-		err = account_change(db, clock_now_us(), &edit->account);
+	if (err == OK && (err = account_change(db, actor.now_us, &edit->account)) == OK)
+		err = audit_add(db, &actor, AUDIT_ACCOUNT_CHANGED, edit->account.id, NULL);
 	return err != OK ? err : accounts_answer(&edit->answer, 200, &edit->account);
 }
 
@@ -187,10 +191,11 @@ static enum err
 make_delete(struct db *db, void *arg)
 {
 	struct edit *edit = arg;
+	const struct audit_actor actor = audit_actor_of(edit->req);
 	enum err err = find_account(db, edit);
 
-	if (err == OK)
-		err = account_delete(db, edit->account.id);
+	if (err == OK && (err = account_delete(db, edit->account.id)) == OK)
+		err = audit_add(db, &actor, AUDIT_ACCOUNT_DELETED, edit->account.id, NULL);
 	answer_begin(&edit->answer, 204);
 	return err;
 }
@@ -267,7 +272,8 @@ struct view {
 	char *bytes;
 	size_t n;
 	struct jsonw w;
-	int64_t last_id;
+	int64_t ids[PAGE_LIMIT_MAX]; /* of those that are shown, for the audit */
+	size_t count;
 	int64_t expires_s; /* of the links */
 	char etag[ETAG_MAX]; /* of the last account */
 	struct etag_list all;
@@ -286,6 +292,7 @@ view_open(struct view *view)
 	view->out = open_memstream(&view->bytes, &view->n);
 	if (view->out == NULL)
 		return fail(ERR_BUSY, "no memory for an answer");
+	view->count = 0;
 	view->expires_s = link_expiry();
 	jsonw_open(&view->w, keep_bytes, view->out);
 	etag_list_begin(&view->all);
@@ -301,7 +308,7 @@ view_add(void *ctx, const struct account *account)
 
 	shown_begin(&shown, account, view->expires_s);
 	put_account(&view->w, &shown);
-	view->last_id = account->id;
+	view->ids[view->count++] = account->id;
 	account_etag(account, shown.link, view->etag);
 	etag_list_add(&view->all, view->etag);
 	return view->w.err;
@@ -343,6 +350,7 @@ account_show(struct request *req, struct response *res)
 		err = view_end(&view, account_get(db, id, &scope, view_add, &view));
 	db_return(accounts.readers, db);
 	if (err == OK && (err = etag_check(req, view.etag)) == OK &&
+	    (err = audit_read(accounts.commit, req, AUDIT_ACCOUNT_READ, id)) == OK &&
 	    !etag_unchanged(req, res, view.etag)) {
 		response_begin(res, 200, "application/json");
 		if ((err = etag_send(res, view.etag)) == OK)
@@ -443,7 +451,8 @@ send_list(const struct list *list, struct response *res)
 		return err;
 	search_text(&list->search, filters);
 	if (list->more &&
-	    (err = page_link(res, "/accounts", filters, &list->page, list->view.last_id)) != OK)
+	    (err = page_link(res, "/accounts", filters, &list->page,
+		 list->view.ids[list->view.count - 1])) != OK)
 		return err;
 	return response_write(res, list->view.bytes, list->view.n);
 }
@@ -452,16 +461,19 @@ static enum err
 accounts_list(struct request *req, struct response *res)
 {
 	struct list list;
-	enum err err = view_open(&list.view);
+	struct view *view = &list.view;
+	enum err err = view_open(view);
 
 	page_read(req, &list.page);
 	read_search(req, &list.search);
 	scope_begin(&list.scope, SCOPE_ACCOUNTS_READ, &req->who_bytes);
 	list.search.scope = &list.scope;
 	if (err == OK && (err = err_pending()) == OK && (err = read_list(&list)) == OK &&
-	    !etag_unchanged(req, res, list.view.etag))
+	    (err = audit_read_list(
+		 accounts.commit, req, AUDIT_ACCOUNTS_LISTED, view->ids, view->count)) == OK &&
+	    !etag_unchanged(req, res, view->etag))
 		err = send_list(&list, res);
-	view_close(&list.view);
+	view_close(view);
 	return err;
 }
 
@@ -527,6 +539,7 @@ static const struct route routes[] = {
 	{ METHOD_DELETE, "/accounts/{id}", ROLES_WRITE, account_remove, NULL },
 	{ METHOD_POST, "/accounts/{id}/upload_image", ROLES_WRITE, account_upload, NULL },
 	{ METHOD_POST, "/accounts/{id}/upload-image", ROLES_WRITE, account_upload, NULL },
+	{ METHOD_POST, ROUTE_PRIVATE "accounts/{id}/export", ROLES_ANYONE, account_export, NULL },
 	{ METHOD_POST, ROUTE_PRIVATE "accounts/{id}/erase", ROLES_ANYONE, account_erase, NULL },
 	{ METHOD_GET, "/healthz/accounts", ROLES_ANYONE, accounts_health, NULL },
 	{ METHOD_GET, "/metrics/accounts", ROLE_ADMIN, scrape_answer, SCRAPE_PRODUCES },

@@ -4,13 +4,14 @@
  *	accounts.c           routes, and the accounts themselves
  *	accounts_upload.c    takes in their images
  *	accounts_images.c    the threads that make images clean, and sweep
- *	accounts_erase.c     leaves nothing of a person
+ *	accounts_erase.c     a person's data given out, or nothing of them left
  */
 #ifndef CAREDESK_ACCOUNTS_H
 #define CAREDESK_ACCOUNTS_H
 
 #include "lib/account.h"
 #include "lib/answer.h"
+#include "lib/audit.h"
 #include "lib/blob.h"
 #include "lib/commit.h"
 #include "lib/db.h"
@@ -64,6 +65,7 @@ void images_remove(const char *key);
 /* When it is not known whether an image is an account's: in some seconds it will be. */
 void images_sweep_later(void);
 
+enum err account_export(struct request *req, struct response *res) MUST_CHECK;
 enum err account_erase(struct request *req, struct response *res) MUST_CHECK;
 
 #endif

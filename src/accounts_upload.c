@@ -7,7 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "lib/clock.h"
 #include "lib/digest.h"
 #include "lib/form.h"
 #include "lib/pool.h"
@@ -128,13 +127,15 @@ static enum err
 make_image(struct db *db, void *arg)
 {
 	struct upload *u = arg;
+	const struct audit_actor actor = audit_actor_of(u->req);
 	struct account account;
 	enum err err = accounts_find(db, u->req, u->id, &account);
 
 	if (err != OK)
 		return err;
 	memcpy(u->old_key, account.image_key, sizeof(u->old_key));
-	if ((err = set_image(db, u, clock_now_us())) != OK)
+	if ((err = set_image(db, u, actor.now_us)) != OK ||
+	    (err = audit_add(db, &actor, AUDIT_ACCOUNT_IMAGE_CHANGED, u->id, NULL)) != OK)
 		return err;
 	u->made = true;
 	return account_get(db, u->id, &scope_all, answer_it, u);

@@ -7,6 +7,7 @@
 
 #include "lib/answer.h"
 #include "lib/audio.h"
+#include "lib/audit.h"
 #include "lib/clock.h"
 #include "lib/commit.h"
 #include "lib/etag.h"
@@ -73,8 +74,11 @@ static enum err
 make_create(struct db *db, void *arg)
 {
 	struct edit *edit = arg;
-	enum err err = audio_add(db, clock_now_us(), &edit->audio);
+	const struct audit_actor actor = audit_actor_of(edit->req);
+	enum err err = audio_add(db, actor.now_us, &edit->audio);
 
+	if (err == OK)
+		err = audit_add(db, &actor, AUDIT_SESSION_CREATED, edit->audio.session_id, NULL);
 	return err != OK ? err : answer_audio(edit, 201);
 }
 
@@ -95,11 +99,12 @@ static enum err
 make_replace(struct db *db, void *arg)
 {
 	struct edit *edit = arg;
+	const struct audit_actor actor = audit_actor_of(edit->req);
 	struct audio old;
 	enum err err = find_audio(db, edit, &old);
 
-	if (err == OK)
-		err = audio_replace(db, &old, clock_now_us(), &edit->audio);
+	if (err == OK && (err = audio_replace(db, &old, actor.now_us, &edit->audio)) == OK)
+		err = audit_add(db, &actor, AUDIT_SESSION_CHANGED, old.session_id, NULL);
 	return err != OK ? err : answer_audio(edit, 200);
 }
 
@@ -107,11 +112,12 @@ static enum err
 make_delete(struct db *db, void *arg)
 {
 	struct edit *edit = arg;
+	const struct audit_actor actor = audit_actor_of(edit->req);
 	struct audio old;
 	enum err err = find_audio(db, edit, &old);
 
-	if (err == OK)
-		err = audio_delete(db, &old);
+	if (err == OK && (err = audio_delete(db, &old)) == OK)
+		err = audit_add(db, &actor, AUDIT_SESSION_DELETED, old.session_id, NULL);
 	answer_begin(&edit->answer, 204);
 	return err;
 }
@@ -234,7 +240,9 @@ audio_show(struct request *req, struct response *res)
 	if (err != OK)
 		return err;
 	audio_etag(&audio, etag);
-	if ((err = etag_check(req, etag)) != OK || etag_unchanged(req, res, etag))
+	if ((err = etag_check(req, etag)) != OK ||
+	    (err = audit_read(audios.commit, req, AUDIT_SESSION_READ, session_id)) != OK ||
+	    etag_unchanged(req, res, etag))
 		return err;
 	response_begin(res, 200, "application/json");
 	if ((err = etag_send(res, etag)) != OK)
@@ -349,6 +357,16 @@ send_list(const struct list *list, struct response *res)
 }
 
 static enum err
+record_list(const struct request *req, const struct list *list)
+{
+	int64_t ids[PAGE_LIMIT_MAX];
+
+	for (size_t i = 0; i < list->count; i++)
+		ids[i] = list->audios[i].session_id;
+	return audit_read_list(audios.commit, req, AUDIT_SESSIONS_LISTED, ids, list->count);
+}
+
+static enum err
 audios_list(struct request *req, struct response *res)
 {
 	struct list list = { 0 };
@@ -356,7 +374,8 @@ audios_list(struct request *req, struct response *res)
 
 	page_read(req, &list.page);
 	read_filter(req, &list.filter);
-	if ((err = err_pending()) == OK && (err = read_list(&list)) == OK) {
+	if ((err = err_pending()) == OK && (err = read_list(&list)) == OK &&
+	    (err = record_list(req, &list)) == OK) {
 		list_etag(&list);
 		if (!etag_unchanged(req, res, list.etag))
 			err = send_list(&list, res);

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "caredesk.h"
+#include "lib/clock.h"
 #include "lib/keyring.h"
 #include "lib/log.h"
 #include "lib/text.h"
@@ -149,6 +150,10 @@ static const struct command {
 	    "make up types and events of five years, where there are none" },
 	{ "recount", "[SET]", "r", caredesk_recount,
 	    "check the database of events, or of stats, and that all its sums are right" },
+	{ "audit list", "", "bpiqafumj", caredesk_audit_list,
+	    "print who read, changed, gave out or erased what, and who paid; the newest last" },
+	{ "audit verify", "", "bw", caredesk_audit_verify,
+	    "check that every row of the audit is as it was recorded, and print its head" },
 	{ "fsck", "[SET]", "", caredesk_fsck,
 	    "check every database, or one, and that all that must agree agrees" },
 	{ "backup", "DIR", "", caredesk_backup,
@@ -197,6 +202,17 @@ static const struct {
 	{ 't', "ttl", "SECONDS", "token: how long it is good; 3600 if not given, and at most" },
 	{ 'x', "check", NULL,
 	    "token: say what the one on standard input says, or why it is refused" },
+	{ 'b', "set", "SET", "audit: that of accounts, audios or events only" },
+	{ 'p', "person", "ID", "audit list: about the account with this id" },
+	{ 'q', "session", "ID", "audit list: about this session of a hearing test" },
+	{ 'i', "event", "ID", "audit list: about this event" },
+	{ 'a', "actor", "NAME", "audit list: by whom: the sub of a token, operator or anonymous" },
+	{ 'f', "since", "TIME", "audit list: from this instant on, as 2026-11-20T08:00:00Z" },
+	{ 'u', "until", "TIME", "audit list: before this instant" },
+	{ 'm', "limit", "N", "audit list: the newest N rows; 100 if not given" },
+	{ 'j', "json", NULL, "audit list: a JSON object a line" },
+	{ 'w', "head", "SET:SEQ:DIGEST",
+	    "audit verify: a head that was printed before; may be given again" },
 	{ 'v', "version", NULL, "print the version" },
 	{ 'h', "help", NULL, "print this, or what one command takes" },
 };
@@ -274,6 +290,66 @@ read_role(const char *name, unsigned *roles)
 	return fail(ERR_INPUT, "--role must be one of caregiver, manager, accountant, admin");
 }
 
+static enum err
+read_time(const char *name, int64_t *us)
+{
+	if (clock_parse(optarg, strlen(optarg), us) == OK)
+		return OK;
+	return fail(ERR_INPUT, "--%s: %s", name, err_words());
+}
+
+/* Of an account, a session or an event: one of them. */
+static enum err
+read_subject(const char *name, const char *noun, struct caredesk_options *options)
+{
+	if (options->audit.noun != NULL)
+		return fail(ERR_INPUT, "only one of --person, --session and --event may be given");
+	options->audit.noun = noun;
+	return read_number(name, optarg, 0, INT64_MAX, &options->audit.subject);
+}
+
+static enum err
+add_head(struct caredesk_options *options)
+{
+	if (options->audit.head_count == DATA_SETS)
+		return fail(ERR_INPUT, "--head was given too often: once for each data set");
+	options->audit.heads[options->audit.head_count++] = optarg;
+	return OK;
+}
+
+/* The letters of caredesk audit. */
+static enum err
+take_audit_option(char letter, struct caredesk_options *options)
+{
+	switch (letter) {
+	case 'b':
+		options->audit.set = optarg;
+		return OK;
+	case 'p':
+		return read_subject("person", "account", options);
+	case 'q':
+		return read_subject("session", "session", options);
+	case 'i':
+		return read_subject("event", "event", options);
+	case 'a':
+		options->audit.who = optarg;
+		return OK;
+	case 'f':
+		return read_time("since", &options->audit.since_us);
+	case 'u':
+		return read_time("until", &options->audit.until_us);
+	case 'm':
+		return read_number("limit", optarg, 1, AUDIT_ROWS_MAX, &options->audit.most);
+	case 'j':
+		options->audit.json = true;
+		return OK;
+	case 'w':
+		return add_head(options);
+	default:
+		return letter == '?' ? fail(ERR_INPUT, "see caredesk --help") : OK;
+	}
+}
+
 /* The letters of caredesk token. */
 static enum err
 take_token_option(char letter, struct caredesk_options *options)
@@ -292,7 +368,7 @@ take_token_option(char letter, struct caredesk_options *options)
 		options->check = true;
 		return OK;
 	default:
-		return letter == '?' ? fail(ERR_INPUT, "see caredesk --help") : OK;
+		return take_audit_option(letter, options);
 	}
 }
 
@@ -437,7 +513,10 @@ int
 main(int argc, char **argv)
 {
 	struct caredesk_options options = {
-		.events = 100000, .size_mib = -1, .ttl_s = TOKEN_LIFE_MAX_S
+		.events = 100000,
+		.size_mib = -1,
+		.ttl_s = TOKEN_LIFE_MAX_S,
+		.audit = { .since_us = INT64_MIN, .until_us = INT64_MAX, .most = 100 },
 	};
 	const struct command *command = NULL;
 	char given[GIVEN_SIZE];

@@ -12,6 +12,7 @@
  *	caredesk_demo.c      events out of nothing
  *	caredesk_backup.c    backup
  *	caredesk_restore.c   restore
+ *	caredesk_audit.c     who did what: shown, and whether it is as it was recorded
  *	caredesk_fsck.c      whether all data are sound, and agree
  *	caredesk_person.c    all that is stored of a person, given out or erased
  *	caredesk_load.c      requests to the service, and what it counted
@@ -37,6 +38,9 @@
 #define DEMO_EVENTS_MAX 100000000
 #define DEMO_CAREGIVERS_MAX 1000000
 #define LOG_MIB_MAX (1024 * 1024)
+#define AUDIT_ROWS_MAX 10000
+
+#define DATA_SETS 4
 
 struct progress;
 
@@ -54,6 +58,16 @@ struct caredesk_options {
 	int64_t caregiver; /* 0 where not given */
 	int64_t ttl_s;
 	bool check;
+	struct {
+		const char *set, *who; /* NULL where not given */
+		const char *noun; /* of SUBJECT: "account", "session" or "event"; NULL: of none */
+		int64_t subject;
+		int64_t since_us, until_us;
+		int64_t most;
+		bool json;
+		const char *heads[DATA_SETS];
+		size_t head_count;
+	} audit;
 };
 
 /* What conf cannot judge by itself: URLs by libcurl, files, the user.  ERR_INPUT, as conf_load().
@@ -93,6 +107,8 @@ enum err caredesk_run(const struct conf_options *options) MUST_CHECK;
 enum err caredesk_migrate(const struct caredesk_options *options) MUST_CHECK;
 enum err caredesk_recount(const struct caredesk_options *options) MUST_CHECK;
 enum err caredesk_fsck(const struct caredesk_options *options) MUST_CHECK;
+enum err caredesk_audit_list(const struct caredesk_options *options) MUST_CHECK;
+enum err caredesk_audit_verify(const struct caredesk_options *options) MUST_CHECK;
 enum err caredesk_import(const struct caredesk_options *options) MUST_CHECK;
 enum err caredesk_demo(const struct caredesk_options *options) MUST_CHECK;
 enum err caredesk_load(const struct caredesk_options *options) MUST_CHECK;
@@ -153,7 +169,6 @@ struct data_set {
 	const struct db_sql *epoch_renew; /* makes it another database than its copies; or NULL */
 };
 
-#define DATA_SETS 4
 extern const struct data_set data_sets[DATA_SETS];
 
 /* That of accounts is with the store of their images. */
@@ -167,6 +182,15 @@ enum err data_recount(struct db *db) MUST_CHECK;
 
 /* As data_verify(), and data_recount() for events: what a copy must be to be relied on. */
 enum err data_check(struct db *db, const struct data_set *set) MUST_CHECK;
+
+/* All but that of stats, in which is nobody. */
+bool data_set_has_audit(const struct data_set *set);
+
+/* Whether the audit of the data set, whose last row is HEAD, is as it was recorded, and KNOWN, or
+ * NULL, is on it; ERR_CONFLICT with words if not. */
+struct audit_head;
+enum err data_audit(struct db *db, const struct data_set *set, const struct audit_head *known,
+    struct audit_head *head) MUST_CHECK;
 
 /* Whether what was counted agrees; ERR_CONFLICT with words if not. */
 enum err data_total(struct db *db, struct counts_totals *totals) MUST_CHECK;

@@ -245,7 +245,7 @@ find_set(const struct db_schema *schema)
 static enum err
 repair(struct db *db)
 {
-	const struct ledger_actor actor = { OPERATOR, clock_now_us() };
+	const struct audit_actor actor = { OPERATOR, clock_now_us() };
 	int64_t repaired;
 	enum err err;
 

@@ -51,7 +51,7 @@ static const unsigned hour_weights[24] = { 3, 2, 2, 2, 3, 8, 30, 70, 95, 100, 98
 struct demo {
 	const struct caredesk_options *options;
 	struct db *db;
-	struct ledger_actor actor;
+	struct audit_actor actor;
 	struct progress progress;
 	int64_t type_ids[TYPES];
 	int64_t caregivers;

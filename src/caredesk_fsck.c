@@ -11,6 +11,7 @@
 #include "caredesk.h"
 #include "lib/account.h"
 #include "lib/audio.h"
+#include "lib/audit.h"
 #include "lib/ledger.h"
 #include "lib/text.h"
 #include "sql.h"
@@ -216,6 +217,20 @@ static const struct {
 };
 
 static enum err
+check_audit(struct db *db, const struct data_set *set, struct findings *f)
+{
+	struct audit_head head;
+	enum err err = data_audit(db, set, NULL, &head);
+
+	if (err == ERR_CONFLICT) {
+		tell(&f->differences, "the audit: %s", err_words());
+		err_clear();
+		err = OK;
+	}
+	return err;
+}
+
+static enum err
 check_agreement(struct db *db, const struct data_set *set, struct findings *f)
 {
 	size_t i = 0;
@@ -224,6 +239,8 @@ check_agreement(struct db *db, const struct data_set *set, struct findings *f)
 	while (checks[i].schema != set->schema)
 		i++;
 	err = checks[i].check(db, f);
+	if (err == OK && data_set_has_audit(set))
+		err = check_audit(db, set, f);
 	data_tell_rest(f->differences);
 	data_tell_rest(f->remarks);
 	if (err == OK && f->differences > 0)

@@ -92,7 +92,7 @@ take_lines(void *bulk, const char *bytes, size_t n)
 static enum err
 write_lines(struct import *import, struct db *db, struct bulk *bulk)
 {
-	const struct ledger_actor actor = { OPERATOR, clock_now_us() };
+	const struct audit_actor actor = { OPERATOR, clock_now_us() };
 	enum err err = db_begin(db);
 
 	if (err != OK)

@@ -25,7 +25,7 @@
 #include "lib/upload.h"
 #include "lib/user.h"
 
-#define URL_FORMAT "http://localhost/private/accounts/%" PRId64 "/erase"
+#define URL_FORMAT "http://localhost/private/accounts/%" PRId64 "/%s"
 #define INCOMPLETE ".incomplete"
 #define COPY_BYTES (64 * 1024)
 #define IMAGE_TRIES 10
@@ -59,7 +59,10 @@ static const char readme[] =
     "Nothing else names the person. Sessions of hearing tests bear the number of a session,\n"
     "events that of a caregiver; neither is tied to an account. The access log and the\n"
     "statistics have the paths of requests, such as /accounts/7, with times and counts, but\n"
-    "nothing of what was sent or answered. Backups may hold what was there when they were made.\n";
+    "nothing of what was sent or answered. The audit has who read, changed or gave out which\n"
+    "account and when, by its number: caredesk audit list --person ID. Whoever signs in with a\n"
+    "mail address as a name is in it by that name for what they did themselves. Backups may hold\n"
+    "what was there when they were made.\n";
 
 /* An account's id. */
 static enum err
@@ -76,6 +79,21 @@ read_accounts(struct db **db)
 	enum err err = db_open(ACCOUNT_FILE, DB_READ, &account_schema, db);
 
 	return err == OK ? OK : fail(err, ACCOUNT_FILE ": %s", err_words());
+}
+
+/* Through nginx's private socket.  *ANSWER is yours, also after an error. */
+static enum err
+ask_service(int64_t id, const char *what, struct upload_answer **answer)
+{
+	char url[sizeof(URL_FORMAT) + TEXT_INT_SIZE + 8];
+	const struct upload upload = {
+		.url = url, .socket = HTTP_SOCKET, .type = "application/json", .key = "", .fd = -1
+	};
+
+	if ((*answer = malloc(sizeof(**answer))) == NULL)
+		return fail(ERR_BUSY, "no memory for an answer");
+	(void)snprintf(url, sizeof(url), URL_FORMAT, id, what);
+	return upload_send(&upload, *answer);
 }
 
 /* --- export: the folder. */
@@ -427,6 +445,48 @@ export_person(int64_t id, struct target *target)
 	return err;
 }
 
+/* --- export: its row in the audit, before it begins. */
+
+static enum err
+record_directly(void *ctx, int fd)
+{
+	struct commit *commit;
+	enum err err = commit_open(ACCOUNT_FILE, &account_schema, &commit);
+
+	(void)fd;
+	if (err != OK)
+		return err;
+	err = person_exported(commit, *(const int64_t *)ctx);
+	commit_close(commit);
+	return err;
+}
+
+/* By a child that is the user, since we stay who we are. */
+static enum err
+record_as_user(const char *user, int64_t id)
+{
+	struct deputy deputy;
+	enum err err = deputy_start(user, record_directly, &id, &deputy);
+
+	return err != OK ? err : deputy_end(&deputy);
+}
+
+/* The answer is {"id": 7}. */
+static enum err
+record_by_service(int64_t id)
+{
+	struct upload_answer *answer;
+	struct jsonr body;
+	enum err err = ask_service(id, "export", &answer);
+
+	if (err == OK) {
+		err = service_answer(answer, 200, &body);
+		jsonr_close(&body);
+	}
+	free(answer);
+	return err;
+}
+
 /* Stays who it is: the files are the caller's. */
 enum err
 caredesk_person_export(const struct caredesk_options *options)
@@ -435,15 +495,21 @@ caredesk_person_export(const struct caredesk_options *options)
 	struct data data = { .lock_fd = -1 };
 	char name[32];
 	int64_t id;
+	bool runs;
 	enum err err;
 
 	if ((err = read_id(options->argument, &id)) != OK)
 		return err;
 	(void)snprintf(name, sizeof(name), "person-%" PRId64, id);
-	if ((err = open_target(options->second != NULL ? options->second : name, &target)) == OK &&
-	    (err = data_open(&options->conf, DATA_READ, &data)) == OK &&
-	    (err = data_outside(target.parent, "what is exported")) == OK)
-		err = export_person(id, &target);
+	if ((err = open_target(options->second != NULL ? options->second : name, &target)) == OK) {
+		err = data_open(&options->conf, DATA_WRITE, &data);
+		runs = err == ERR_BUSY;
+		if ((err == OK || runs) &&
+		    (err = data_outside(target.parent, "what is exported")) == OK &&
+		    (err = runs ? record_by_service(id) : record_as_user(data.conf->user, id)) ==
+			OK)
+			err = export_person(id, &target);
+	}
 	close_target(&target);
 	data_close(&data);
 	return err;
@@ -506,17 +572,10 @@ take_result(const struct upload_answer *answer, struct person_erased *erased)
 static enum err
 erase_by_service(int64_t id, struct person_erased *erased)
 {
-	struct upload_answer *answer = malloc(sizeof(*answer));
-	char url[sizeof(URL_FORMAT) + TEXT_INT_SIZE];
-	const struct upload upload = {
-		.url = url, .socket = HTTP_SOCKET, .type = "application/json", .key = "", .fd = -1
-	};
-	enum err err;
+	struct upload_answer *answer;
+	enum err err = ask_service(id, "erase", &answer);
 
-	if (answer == NULL)
-		return fail(ERR_BUSY, "no memory for an answer");
-	(void)snprintf(url, sizeof(url), URL_FORMAT, id);
-	if ((err = upload_send(&upload, answer)) == OK)
+	if (err == OK)
 		err = take_result(answer, erased);
 	if (err == ERR_UPSTREAM)
 		err = fail(err, "it is not known whether all was erased: run it again (%.300s)",

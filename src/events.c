@@ -17,12 +17,6 @@
 
 struct events events;
 
-struct ledger_actor
-events_actor(const struct request *req)
-{
-	return (struct ledger_actor){ req->who, clock_now_us() };
-}
-
 int64_t
 events_earliest(const struct request *req)
 {
@@ -79,7 +73,7 @@ event_etag(const struct ledger_event *event, char etag[ETAG_MAX])
 /* A change to one event. */
 struct edit {
 	struct request *req;
-	struct ledger_actor actor;
+	struct audit_actor actor;
 	int64_t earliest_us; /* of an event that is added or deleted */
 	struct scope seen; /* events that REQ may know of */
 	struct ledger_event event;
@@ -186,7 +180,7 @@ commit_edit(struct request *req, struct response *res, struct edit *edit, commit
 	enum err err;
 
 	edit->req = req;
-	edit->actor = events_actor(req);
+	edit->actor = audit_actor_of(req);
 	edit->earliest_us = events_earliest(req);
 	scope_begin(&edit->seen, SCOPE_EVENTS_READ, &req->who_bytes);
 	err = answer_commit(&edit->answer, events.commit, make, edit);

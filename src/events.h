@@ -26,9 +26,6 @@ struct events {
 
 extern struct events events;
 
-/* Who asks, now. */
-struct ledger_actor events_actor(const struct request *req);
-
 /* The earliest start_time that REQ may register, or delete again; INT64_MIN: any. */
 int64_t events_earliest(const struct request *req);
 

@@ -11,7 +11,7 @@
 
 struct import {
 	struct bulk *bulk;
-	struct ledger_actor actor;
+	struct audit_actor actor;
 	struct answer answer;
 };
 
@@ -59,7 +59,7 @@ event_import(struct request *req, struct response *res)
 	if (err == OK &&
 	    (err = bulk_open("db", &scope, events_earliest(req), &import.bulk)) == OK &&
 	    (err = read_lines(req, &import)) == OK) {
-		import.actor = events_actor(req); /* now, not when its first line came */
+		import.actor = audit_actor_of(req); /* now, not when its first line came */
 		import.answer.alone = bulk_count(import.bulk) > SHARED_MAX;
 		err = answer_commit(&import.answer, events.commit, make_import, &import);
 	}

@@ -35,7 +35,7 @@ type_etag(const struct tariff_type *type, char etag[ETAG_MAX])
 /* A change to one type. */
 struct edit {
 	struct request *req;
-	struct ledger_actor actor;
+	struct audit_actor actor;
 	struct tariff_type type;
 	char name[TARIFF_NAME_SIZE];
 	int64_t amount_in_cents, valid_from_us; /* as of tariff_change() */
@@ -153,7 +153,7 @@ commit_edit(struct request *req, struct response *res, struct edit *edit, commit
 	enum err err;
 
 	edit->req = req;
-	edit->actor = events_actor(req);
+	edit->actor = audit_actor_of(req);
 	err = answer_commit(&edit->answer, events.commit, make, edit);
 	return err != OK ? err : answer_send(&edit->answer, res);
 }

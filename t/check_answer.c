@@ -114,7 +114,7 @@ make(struct db *writer, void *arg)
 {
 	struct asked *asked = arg;
 	struct answer *a = &asked->answer;
-	enum err err = ledger_audit(writer, &actor, "made", asked->runs++, NULL);
+	enum err err = audit_add(writer, &actor, AUDIT_EVENT_CREATED, asked->runs++, NULL);
 
 	answer_begin(a, asked->given->bare ? 204 : 201);
 	if (err != OK)

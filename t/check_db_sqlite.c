@@ -187,9 +187,14 @@ static const struct {
 	{ "stats/paths_insert", "SCAN 8 CONSTANT ROWS", "likewise" },
 	{ "events/version", "SCAN origin", "one row" },
 	{ "events/epoch_renew", "SCAN origin", "one row" },
+	{ "shared/audit_last", "SCAN audit", "the last row" },
+	{ "shared/audit_rows_found", "SCAN", "seldom: the operator looks for something" },
+	{ "shared/audit_actors_check", "SCAN", "looks at them all" },
+	{ "shared/audit_actors_named", "SCAN audit_actors", "seldom: a person is erased" },
 	{ "events/recount_events", "SCAN events USING COVERING INDEX", "counts them all" },
 	{ "accounts/answers_of_account", "SCAN answers", "seldom: a person asks for their data" },
 	{ "accounts/answers_erase", "SCAN answers", "likewise, to be forgotten" },
+	{ "accounts/emails_of_account", "SCAN answers", "likewise" },
 	{ "accounts/erasures_list", "SCAN erasures", "all of them, for a restore" },
 	{ "accounts/erasures_finish", "SCAN erasures", "as few as there are persons erased" },
 	{ "stats/state_get", "SCAN state", "one row" },
@@ -891,7 +896,8 @@ END_TEST
 #define A_SUM \
 	"INSERT INTO sums (month, caregiver_id, reimbursed_cents, open_cents," \
 	" reimbursed_events, open_events) VALUES "
-#define AN_AUDIT "INSERT INTO audit (at, who, what, subject) VALUES (1, 'a', 'b', 1);"
+#define AN_ACTOR "INSERT INTO audit_actors (id, name, salt, digest) VALUES "
+#define AN_AUDIT "INSERT INTO audit (seq, at, actor, what, subject, chain) VALUES "
 
 START_TEST(what_breaks_a_rule_of_the_schema_is_a_conflict_without_details)
 {
@@ -923,22 +929,34 @@ START_TEST(what_breaks_a_rule_of_the_schema_is_a_conflict_without_details)
 		A_SUM "(1, 1, 0, 0, 0, -1)",
 		A_SUM "(NULL, 1, 0, 0, 0, 0)",
 		"DELETE FROM types",
-		"UPDATE audit SET who = 'nobody'",
+		"UPDATE audit SET at = 2",
 		"DELETE FROM audit",
-		"DELETE FROM audit WHERE id = 1",
-		"INSERT OR REPLACE INTO audit (id, at, who, what, subject)"
-		" VALUES (1, 2, 'nobody', 'b', 1)",
-		"UPDATE OR REPLACE audit SET id = 2",
+		"DELETE FROM audit WHERE seq = 1",
+		"INSERT OR REPLACE INTO audit (seq, at, actor, what, subject, chain)"
+		" VALUES (1, 2, 1, 'b', 1, zeroblob(32))",
+		"UPDATE OR REPLACE audit SET seq = 2",
+		AN_AUDIT "(1, 1, 1, 'b', 1, zeroblob(32))",
+		AN_AUDIT "(0, 1, 1, 'b', 1, zeroblob(32))",
+		AN_AUDIT "(2, 1, 1, 'b', 1, zeroblob(31))",
+		AN_ACTOR "(2, 'a', zeroblob(16), zeroblob(32))",
+		AN_ACTOR "(2, 'b', NULL, zeroblob(32))",
+		"UPDATE audit_actors SET name = 'nobody'",
+		"UPDATE audit_actors SET name = NULL, salt = NULL, digest = randomblob(32)",
+		"UPDATE audit_actors SET name = NULL, salt = NULL, id = 2",
+		"DELETE FROM audit_actors",
 	};
 
 	data_begin();
-	data_run(A_TYPE AN_AUDIT AN_EVENT "(1, 1, 0, 0, 0, 0)");
+	data_run(A_TYPE AN_ACTOR "(1, 'a', zeroblob(16), zeroblob(32));" AN_AUDIT
+				 "(1, 1, 1, 'b', 1, zeroblob(32));" AN_EVENT "(1, 1, 0, 0, 0, 0)");
 	for (size_t i = 0; i < COUNT(cases); i++) {
 		err_clear();
 		ck_assert_msg(db_script(db, cases[i]) == ERR_CONFLICT, "%s", cases[i]);
 		ck_assert_str_eq(err_words(), "this conflicts with what is stored");
 	}
-	ck_assert_str_eq(data_rows("SELECT at || who || what FROM audit"), "1ab\n");
+	ck_assert_str_eq(
+	    data_rows("SELECT at || name || what FROM audit JOIN audit_actors ON id = actor"),
+	    "1ab\n");
 	ck_assert_int_eq(data_ask("SELECT count(*) FROM events"), 1);
 	data_end();
 }

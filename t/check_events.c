@@ -1169,7 +1169,9 @@ START_TEST(an_event_within_the_window_is_taken_and_a_retry_also_after_it)
 		ck_assert_int_eq(data_ask("SELECT count(*) FROM events"), 2 * ((int64_t)i + 1));
 	}
 	ck_assert_str_eq(
-	    data_rows("SELECT DISTINCT who FROM audit WHERE what = 'event created'"), "somebody\n");
+	    data_rows("SELECT DISTINCT name FROM audit JOIN audit_actors ON id = actor "
+		      "WHERE what = 'event created'"),
+	    "somebody\n");
 	end();
 }
 END_TEST
@@ -1182,8 +1184,8 @@ START_TEST(a_change_leaves_its_row_in_the_audit)
 	for (size_t i = 0; i < COUNT(steps); i++)
 		(void)ASK(.method = steps[i].method, .uri = steps[i].uri, .body = steps[i].body);
 	ck_assert_int_eq(IMPORT(ONE "\n" ONE), 201);
-	ck_assert_str_eq(data_rows("SELECT who || ' ' || what || ' ' || subject FROM audit "
-				   "ORDER BY id"),
+	ck_assert_str_eq(data_rows("SELECT name || ' ' || what || ' ' || subject FROM audit "
+				   "JOIN audit_actors ON id = actor ORDER BY seq"),
 	    "anonymous type created 1\nanonymous type created 2\nanonymous event created 1\n"
 	    "anonymous event created 2\nanonymous type changed 1\nanonymous event created 3\n"
 	    "anonymous event created 4\nanonymous event reimbursed 1\n"

@@ -27,7 +27,7 @@ declare -A step=([account]=5 [email]=1 [err]=0 [text]=0 [who]=0 [embedded]=0 [la
     [commit]=4 [etag]=4 [health]=4 [hit]=2 [tally]=3 [page]=4 [problem]=4 [scope]=4 [scrape]=4 [upload]=4 [upstream]=4
     [blob]=3 [form]=4 [confine]=4 [decoder]=5
     [jwk]=4 [token]=5 [keyring]=6 [auth]=7 [provider]=7
-    [answer]=5 [audio]=5 [counts]=5 [ledger]=5 [tariff]=6 [person]=6 [bulk]=7 [load]=4 [route]=8 [serve]=9)
+    [answer]=5 [audio]=5 [audit]=5 [counts]=5 [ledger]=6 [tariff]=7 [person]=6 [bulk]=8 [load]=4 [route]=8 [serve]=9)
 for file in src/lib/*.[ch]; do
 	own=$(basename "${file%.*}")
 	[ -n "${step[$own]:-}" ] || echo "$file: has no step in t/check_house.sh"

@@ -16,7 +16,7 @@
 	"reimbursed_events,not_reimbursed_events\r\n"
 
 static struct db *writer;
-static const struct ledger_actor actor = { "tester", INT64_C(1800000000000000) };
+static const struct audit_actor actor = { "tester", INT64_C(1800000000000000) };
 static char folder[32];
 static struct tariff_type types[16]; /* one for each price that is used */
 static size_t type_count;

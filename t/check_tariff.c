@@ -363,7 +363,7 @@ END_TEST
 START_TEST(what_is_in_force_from_now_on_is_what_was_set_last_whatever_the_clock_says)
 {
 	struct tariff_type type = { .name = "a", .amount_in_cents = 100, .currency = "SEK" };
-	const struct ledger_actor far_ahead = { "tester", NOW_US + 300 * DAY_US };
+	const struct audit_actor far_ahead = { "tester", NOW_US + 300 * DAY_US };
 	const int64_t set_back_us[] = { NOW_US, NOW_US - CLOCK_SECOND_US, NOW_US - 1, NOW_US + 1 };
 
 	data_begin();
@@ -371,7 +371,7 @@ START_TEST(what_is_in_force_from_now_on_is_what_was_set_last_whatever_the_clock_
 	/* What was announced beforehand stays where it is. */
 	ck_assert_int_eq(tariff_change(db, &actor, &type, 900, NOW_US + DAY_US), OK);
 	for (size_t i = 0; i < COUNT(set_back_us); i++) {
-		const struct ledger_actor then = { "tester", set_back_us[i] };
+		const struct audit_actor then = { "tester", set_back_us[i] };
 
 		ck_assert_int_eq(
 		    tariff_change(db, &then, &type, 200 + (int64_t)i, TARIFF_FROM_NOW), OK);

@@ -26,7 +26,7 @@
 #define HOUR_US (3600 * CLOCK_SECOND_US)
 
 static struct db *db;
-static struct ledger_actor actor = { "tester", NOW_US };
+static struct audit_actor actor = { "tester", NOW_US };
 static char data_folder[32];
 
 static inline void
@@ -150,8 +150,9 @@ data_rows(const char *text)
 static inline const char *
 last_audit(void)
 {
-	return data_rows("SELECT at || ' ' || who || ': ' || what || ' ' || subject || ' ' || "
-			 "coalesce(detail, '-') FROM audit ORDER BY id DESC LIMIT 1");
+	return data_rows("SELECT at || ' ' || name || ': ' || what || ' ' || subject || ' ' || "
+			 "coalesce(detail, '-') FROM audit JOIN audit_actors ON id = actor "
+			 "ORDER BY seq DESC LIMIT 1");
 }
 
 static inline int64_t

@@ -1,2 +1,2 @@
--- -> epoch, the largest audit id: together the version of all there is
-SELECT epoch, (SELECT coalesce(max(id), 0) FROM audit) FROM origin
+-- -> epoch, the last row of the audit: together the version of all there is
+SELECT epoch, (SELECT coalesce(max(seq), 0) FROM audit) FROM origin

@@ -238,7 +238,7 @@ struct price {
 /* What a writing needs beside the database. */
 struct writing {
 	struct db *db;
-	const struct ledger_actor *actor;
+	const struct audit_actor *actor;
 	struct bulk *bulk;
 	void (*told)(void *ctx, int64_t written);
 	void *ctx;
@@ -316,9 +316,9 @@ insert(struct writing *w, const struct entry *entry, int64_t amount)
 	enum err err = ledger_insert(w->db, &event);
 
 	if (err == OK)
-		err = ledger_audit(w->db, w->actor, "event created", event.id, NULL);
+		err = audit_add(w->db, w->actor, AUDIT_EVENT_CREATED, event.id, NULL);
 	if (err == OK && paid)
-		err = ledger_audit(w->db, w->actor, "event reimbursed", event.id, NULL);
+		err = audit_add(w->db, w->actor, AUDIT_EVENT_REIMBURSED, event.id, NULL);
 	if (err != OK)
 		return err;
 	w->sums[w->sum_count++] = (struct ledger_sum){ clock_month(event.start_time_us),
@@ -384,7 +384,7 @@ each_entry(struct writing *w, enum err (*act)(struct writing *w, const struct en
 }
 
 enum err
-bulk_write(struct bulk *bulk, struct db *db, const struct ledger_actor *actor,
+bulk_write(struct bulk *bulk, struct db *db, const struct audit_actor *actor,
     void (*told)(void *ctx, int64_t written), void *ctx)
 {
 	struct writing *w = calloc(1, sizeof(*w));

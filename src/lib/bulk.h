@@ -46,7 +46,7 @@ int64_t bulk_count(const struct bulk *bulk);
 /* Within a transaction: all events.  May be called again after a rollback.  TOLD, if not NULL, gets
  * how many are written, now and then.  Lines with unknown types, or before EARLIEST_US, are bad
  * fields and ERR_INPUT. */
-enum err bulk_write(struct bulk *bulk, struct db *db, const struct ledger_actor *actor,
+enum err bulk_write(struct bulk *bulk, struct db *db, const struct audit_actor *actor,
     void (*told)(void *ctx, int64_t written), void *ctx) MUST_CHECK;
 
 #endif

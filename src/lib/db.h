@@ -43,6 +43,9 @@ enum db_mode {
 	DB_WRITE, /* commits and checkpoints; makes the file if it is not there */
 };
 
+struct db;
+struct db_statement;
+
 /* What a database is made of. */
 struct db_schema {
 	const char *name; /* of the data set, such as "events" */
@@ -50,10 +53,10 @@ struct db_schema {
 	const struct embedded *migrations; /* in order, each one transaction; NULL name ends */
 	bool sorts_in_files; /* what is too large for the cache, rather than in memory */
 	int writer_cache_kib; /* 0: as much as serves random access */
+	/* What a migration does beyond its text, in its transaction, when it has become VERSION; or
+	 * NULL. */
+	enum err (*migrated)(struct db *db, int version);
 };
-
-struct db;
-struct db_statement;
 
 /* Opens FILE, relative to the working directory.  To write: takes the right to be its one writer
  * until db_close(), ERR_BUSY if another process has it; applies the migrations that it lacks.

@@ -380,6 +380,8 @@ make_ready(struct db *db, const char *file, const struct db_schema *schema)
 		(void)snprintf(text, sizeof(text),
 		    "PRAGMA application_id = %d; PRAGMA user_version = %d", (int)schema->id, i + 1);
 		err = script(db, schema->migrations[i].text, schema->migrations[i].name);
+		if (err == OK && schema->migrated != NULL)
+			err = schema->migrated(db, i + 1);
 		if (err == OK)
 			err = script(db, text, text);
 		if (err == OK)

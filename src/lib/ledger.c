@@ -11,25 +11,17 @@
 #define DAY_US (86400 * CLOCK_SECOND_US)
 #define DETAIL_MAX 160
 
-const struct db_schema ledger_schema = { "events", APPLICATION_ID, sql_events_schema, false, 0 };
+#define AUDIT_VERSION 2 /* of the schema, that makes the audit a chain */
 
-enum err
-ledger_audit(struct db *db, const struct ledger_actor *actor, const char *what, int64_t subject,
-    const char *detail)
+/* Its rows of before into the chain. */
+static enum err
+migrated(struct db *db, int version)
 {
-	struct db_query q;
-
-	db_query(&q, db, &sql_shared_audit_insert);
-	db_bind_int(&q, actor->now_us);
-	db_bind_text(&q, actor->who, strlen(actor->who));
-	db_bind_text(&q, what, strlen(what));
-	db_bind_int(&q, subject);
-	if (detail != NULL)
-		db_bind_text(&q, detail, strlen(detail));
-	else
-		db_bind_null(&q);
-	return db_run(&q);
+	return version == AUDIT_VERSION ? audit_adopt(db) : OK;
 }
+
+const struct db_schema ledger_schema = { "events", APPLICATION_ID, sql_events_schema, false, 0,
+	migrated };
 
 static void
 bind_optional(struct db_query *q, bool given, int64_t value)
@@ -136,7 +128,7 @@ sum_of(const struct ledger_event *event)
 }
 
 enum err
-ledger_event_add(struct db *db, const struct ledger_actor *actor, struct ledger_event *event)
+ledger_event_add(struct db *db, const struct audit_actor *actor, struct ledger_event *event)
 {
 	struct ledger_sum sum = sum_of(event);
 	enum err err;
@@ -146,7 +138,7 @@ ledger_event_add(struct db *db, const struct ledger_actor *actor, struct ledger_
 	if ((err = find_price(db, event)) != OK || (err = ledger_insert(db, event)) != OK ||
 	    (err = change_sum(db, &sql_events_sum_add, &sum, event->amount_in_cents, 1)) != OK)
 		return err;
-	return ledger_audit(db, actor, "event created", event->id, NULL);
+	return audit_add(db, actor, AUDIT_EVENT_CREATED, event->id, NULL);
 }
 
 enum err
@@ -168,7 +160,7 @@ ledger_event_get(struct db *db, int64_t id, const struct scope *scope, struct le
 }
 
 enum err
-ledger_event_reimburse(struct db *db, const struct ledger_actor *actor, struct ledger_event *event)
+ledger_event_reimburse(struct db *db, const struct audit_actor *actor, struct ledger_event *event)
 {
 	struct ledger_sum sum = sum_of(event);
 	struct db_query q;
@@ -184,7 +176,7 @@ ledger_event_reimburse(struct db *db, const struct ledger_actor *actor, struct l
 	    (err = change_sum(db, &sql_events_sum_reimburse, &sum, event->amount_in_cents, 1)) !=
 		OK)
 		return err;
-	return ledger_audit(db, actor, "event reimbursed", event->id, NULL);
+	return audit_add(db, actor, AUDIT_EVENT_REIMBURSED, event->id, NULL);
 }
 
 /* Why an event that may be seen did not go. */
@@ -217,7 +209,7 @@ delete_row(
 }
 
 enum err
-ledger_event_delete(struct db *db, const struct ledger_actor *actor, const struct scope *scope,
+ledger_event_delete(struct db *db, const struct audit_actor *actor, const struct scope *scope,
     int64_t earliest_us, const struct ledger_event *event)
 {
 	struct ledger_sum sum = sum_of(event);
@@ -234,7 +226,7 @@ ledger_event_delete(struct db *db, const struct ledger_actor *actor, const struc
 	    "\"amount_in_cents\":%lld}",
 	    (long long)event->type_id, (long long)event->caregiver_id,
 	    (long long)event->start_time_us, (long long)event->amount_in_cents);
-	return ledger_audit(db, actor, "event deleted", event->id, detail);
+	return audit_add(db, actor, AUDIT_EVENT_DELETED, event->id, detail);
 }
 
 /* --- Lists: each reads the index that narrows it most, in the order of ids. */
@@ -696,7 +688,7 @@ set_sum(struct db *db, const struct ledger_sum *sum)
 }
 
 enum err
-ledger_repair(struct db *db, const struct ledger_actor *actor, int64_t *repaired)
+ledger_repair(struct db *db, const struct audit_actor *actor, int64_t *repaired)
 {
 	struct repairs repairs = { 0 };
 	char detail[DETAIL_MAX];
@@ -707,7 +699,7 @@ ledger_repair(struct db *db, const struct ledger_actor *actor, int64_t *repaired
 		err = set_sum(db, &repairs.items[i]);
 	(void)snprintf(detail, sizeof(detail), "{\"rows\":%zu}", repairs.count);
 	if (err == OK && repairs.count > 0)
-		err = ledger_audit(db, actor, "sums repaired", 0, detail);
+		err = audit_add(db, actor, AUDIT_SUMS_REPAIRED, 0, detail);
 	free(repairs.items);
 	return err;
 }

@@ -1,6 +1,6 @@
 /*
  * ledger: the data set of events and report, DATA/db/events.db: events, what they are paid, their
- * sums by month and caregiver, and the audit.  Every change of money goes through here.
+ * sums by month and caregiver, and their audit.  Every change of money goes through here.
  *
  * Changes run inside a transaction of the writer (commit.h).  Each keeps the sums right and leaves
  * its row in the audit, so that both are true of every commit.  Times are microseconds since 1970,
@@ -15,6 +15,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "lib/audit.h"
 #include "lib/db.h"
 #include "lib/err.h"
 #include "lib/page.h"
@@ -34,16 +35,10 @@ struct ledger_event {
 	char currency[LEDGER_CURRENCY_SIZE];
 };
 
-/* Who changes something, and when. */
-struct ledger_actor {
-	const char *who;
-	int64_t now_us;
-};
-
 /* Registers TYPE_ID, CAREGIVER_ID and START_TIME_US of EVENT, and fills in the rest.  An unknown
  * type is a bad field (#/type_id) and ERR_INPUT. */
 enum err ledger_event_add(
-    struct db *db, const struct ledger_actor *actor, struct ledger_event *event) MUST_CHECK;
+    struct db *db, const struct audit_actor *actor, struct ledger_event *event) MUST_CHECK;
 
 /* ERR_NOT_FOUND, also for one that is not in SCOPE. */
 enum err ledger_event_get(
@@ -51,11 +46,11 @@ enum err ledger_event_get(
 
 /* ERR_CONFLICT if EVENT, as it was got in this transaction, is reimbursed already. */
 enum err ledger_event_reimburse(
-    struct db *db, const struct ledger_actor *actor, struct ledger_event *event) MUST_CHECK;
+    struct db *db, const struct audit_actor *actor, struct ledger_event *event) MUST_CHECK;
 
 /* As above; ERR_FORBIDDEN if EVENT, which may be seen, is not in SCOPE, or began before
  * EARLIEST_US. */
-enum err ledger_event_delete(struct db *db, const struct ledger_actor *actor,
+enum err ledger_event_delete(struct db *db, const struct audit_actor *actor,
     const struct scope *scope, int64_t earliest_us, const struct ledger_event *event) MUST_CHECK;
 
 /* Which events a list shows; a number of 0 is no filter, the times are exclusive. */
@@ -77,10 +72,6 @@ enum err ledger_list(struct db *db, const struct ledger_filter *filter, const st
 
 /* Tells every state of the data from every other: printable, without quotes. */
 enum err ledger_version(struct db *db, char version[LEDGER_VERSION_SIZE]) MUST_CHECK;
-
-/* Leaves a row; DETAIL is JSON or NULL. */
-enum err ledger_audit(struct db *db, const struct ledger_actor *actor, const char *what,
-    int64_t subject, const char *detail) MUST_CHECK;
 
 /* The sums of one caregiver and month. */
 struct ledger_sum {
@@ -104,6 +95,6 @@ enum err ledger_recount(struct db *db,
 
 /* Within a transaction: makes the sums what a recount gives; *REPAIRED rows were wrong. */
 enum err ledger_repair(
-    struct db *db, const struct ledger_actor *actor, int64_t *repaired) MUST_CHECK;
+    struct db *db, const struct audit_actor *actor, int64_t *repaired) MUST_CHECK;
 
 #endif

@@ -5,6 +5,7 @@
 #include <time.h>
 
 #include "lib/account.h"
+#include "lib/audit.h"
 #include "lib/clock.h"
 #include "lib/pool.h"
 #include "sql.h"
@@ -108,6 +109,24 @@ person_find(struct db *db, int64_t id, int64_t *created_at_us)
 	return err == ERR_NOT_FOUND ? find_shown(db, id, created_at_us) : err;
 }
 
+/* --- The audit. */
+
+static enum err
+record_export(struct db *db, void *arg)
+{
+	const struct audit_actor by = { WHO_OPERATOR, clock_now_us() };
+	int64_t id = *(const int64_t *)arg, created_at_us;
+	enum err err = person_find(db, id, &created_at_us);
+
+	return err == OK ? audit_add(db, &by, AUDIT_ACCOUNT_EXPORTED, id, NULL) : err;
+}
+
+enum err
+person_exported(struct commit *commit, int64_t id)
+{
+	return commit_run(commit, record_export, &id);
+}
+
 /* --- The rows. */
 
 static enum err
@@ -143,13 +162,49 @@ remember(
 	return db_run(&q);
 }
 
+/* As an actor: by each mail address that is stored of the person. */
+static enum err
+erase_actor(struct db *db, const struct audit_actor *by, int64_t id)
+{
+	struct db_query q;
+	const char *email;
+	size_t n;
+	bool found;
+	enum err err;
+
+	db_query(&q, db, &sql_accounts_emails_of_account);
+	db_bind_int(&q, id);
+	while ((err = db_next(&q, &found)) == OK && found) {
+		email = db_text(&q, 0, &n);
+		if ((err = audit_forget(db, by, email, n)) != OK)
+			break;
+	}
+	db_done(&q);
+	return err;
+}
+
+/* What is beside the account itself; before it, which has the mail address. */
+static enum err
+erase_beside(struct db *db, int64_t id, struct person_erased *erased)
+{
+	const struct audit_actor by = { WHO_OPERATOR, clock_now_us() };
+	enum err err = erase_actor(db, &by, id);
+
+	if (err == OK)
+		err = erase_answers(db, id, &erased->answers);
+	if (err == OK && (erased->accounts > 0 || erased->answers > 0))
+		err = audit_add(db, &by, AUDIT_ACCOUNT_ERASED, id, NULL);
+	return err;
+}
+
 static enum err
 erase_account(struct db *db, const struct account *account, struct person_erased *erased)
 {
-	enum err err = account_delete(db, account->id);
+	enum err err;
 
 	*erased = (struct person_erased){ .accounts = 1, .images = account->image_key[0] != '\0' };
-	return err != OK ? err : erase_answers(db, account->id, &erased->answers);
+	err = erase_beside(db, account->id, erased);
+	return err != OK ? err : account_delete(db, account->id);
 }
 
 struct erasing {
@@ -173,7 +228,7 @@ erase_rows(struct db *db, void *arg)
 	if ((err = account_find(db, e->id, &account)) == OK)
 		err = erase_account(db, &account, e->erased);
 	else if (err == ERR_NOT_FOUND)
-		err = erase_answers(db, e->id, &e->erased->answers);
+		err = erase_beside(db, e->id, e->erased);
 	/* This also sees to it that no commit that failed before comes back now. */
 	return err == OK ? remember(db, e->id, created_at_us, clock_now_us(), 0) : err;
 }

@@ -4,9 +4,10 @@
  * It is the row of the account, its image, and the answers that are kept for retries and show the
  * account.  To erase it is more than to delete: the rows go in one transaction, then every image
  * that no account has, then the database is written anew and its log emptied (db_rewrite(),
- * db_empty_log()), so that no file below the data folder holds a byte of it.  What has been begun
- * is remembered, without anything about the person (table erasures): who calls again after a crash
- * or a failure has the rest done.
+ * db_empty_log()), so that no file below the data folder holds a byte of it.  If they have used
+ * caredesk themselves, by a token that had their mail address for a name, that goes from the audit
+ * of accounts, too.  What has been begun is remembered, without anything about the person (table
+ * erasures): who calls again after a crash or a failure has the rest done.
  *
  * Other changes wait while the database is written anew.  Any thread.
  */
@@ -29,6 +30,9 @@ struct person_erased {
 /* The instant at which the account was made, also of one that was deleted and is still shown by
  * kept answers (0 where they do not tell); ERR_NOT_FOUND if there is nothing to be erased. */
 enum err person_find(struct db *db, int64_t id, int64_t *created_at_us) MUST_CHECK;
+
+/* Records that what is stored of the person is given out, before it is; ERR_NOT_FOUND as above. */
+enum err person_exported(struct commit *commit, int64_t id) MUST_CHECK;
 
 /* COMMIT is of the accounts, and each image is put as blob_sweep() wants it.  ERR_NOT_FOUND as
  * above; ERR_BUSY, with words for an operator, where something may be left: call again. */

@@ -59,18 +59,18 @@ add_price(struct db *db, int64_t type_id, int64_t valid_from_us, int64_t cents, 
 /* What a price was set to, for the audit: the name of the type is not, and may not be, JSON here.
  */
 static enum err
-audit_price(struct db *db, const struct ledger_actor *actor, const char *what, int64_t type_id,
+audit_price(struct db *db, const struct audit_actor *actor, enum audit_what what, int64_t type_id,
     int64_t cents, int64_t valid_from_us)
 {
 	char detail[DETAIL_MAX];
 
 	(void)snprintf(detail, sizeof(detail), "{\"amount_in_cents\":%lld,\"valid_from_us\":%lld}",
 	    (long long)cents, (long long)valid_from_us);
-	return ledger_audit(db, actor, what, type_id, detail);
+	return audit_add(db, actor, what, type_id, detail);
 }
 
 enum err
-tariff_add(struct db *db, const struct ledger_actor *actor, struct tariff_type *type)
+tariff_add(struct db *db, const struct audit_actor *actor, struct tariff_type *type)
 {
 	struct db_query q;
 	bool found;
@@ -88,7 +88,7 @@ tariff_add(struct db *db, const struct ledger_actor *actor, struct tariff_type *
 	if (err != OK ||
 	    (err = add_price(db, type->id, 0, type->amount_in_cents, actor->now_us)) != OK)
 		return err;
-	return audit_price(db, actor, "type created", type->id, type->amount_in_cents, 0);
+	return audit_price(db, actor, AUDIT_TYPE_CREATED, type->id, type->amount_in_cents, 0);
 }
 
 enum err
@@ -176,7 +176,7 @@ find_now(struct db *db, int64_t type_id, int64_t now_us, int64_t *from_us)
 }
 
 enum err
-tariff_change(struct db *db, const struct ledger_actor *actor, struct tariff_type *type,
+tariff_change(struct db *db, const struct audit_actor *actor, struct tariff_type *type,
     int64_t amount_in_cents, int64_t valid_from_us)
 {
 	enum err err = rename_type(db, type);
@@ -189,7 +189,7 @@ tariff_change(struct db *db, const struct ledger_actor *actor, struct tariff_typ
 		err = add_price(db, type->id, valid_from_us, amount_in_cents, actor->now_us);
 	if (err != OK)
 		return err;
-	err = audit_price(db, actor, "type changed", type->id, amount_in_cents, valid_from_us);
+	err = audit_price(db, actor, AUDIT_TYPE_CHANGED, type->id, amount_in_cents, valid_from_us);
 	return err != OK ? err : tariff_get(db, type->id, actor->now_us, type);
 }
 
@@ -204,7 +204,7 @@ run_on(struct db *db, const struct db_sql *sql, int64_t type_id)
 }
 
 enum err
-tariff_delete(struct db *db, const struct ledger_actor *actor, const struct tariff_type *type)
+tariff_delete(struct db *db, const struct audit_actor *actor, const struct tariff_type *type)
 {
 	struct db_query q;
 	bool used;
@@ -218,7 +218,7 @@ tariff_delete(struct db *db, const struct ledger_actor *actor, const struct tari
 	if (err != OK || (err = run_on(db, &sql_events_prices_delete, type->id)) != OK ||
 	    (err = run_on(db, &sql_events_type_delete, type->id)) != OK)
 		return err;
-	return audit_price(db, actor, "type deleted", type->id, type->amount_in_cents, 0);
+	return audit_price(db, actor, AUDIT_TYPE_DELETED, type->id, type->amount_in_cents, 0);
 }
 
 enum err

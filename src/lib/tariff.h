@@ -31,7 +31,7 @@ struct tariff_type {
 /* NAME, AMOUNT_IN_CENTS and CURRENCY of TYPE; fills in the rest.  ERR_CONFLICT: the name is taken.
  */
 enum err tariff_add(
-    struct db *db, const struct ledger_actor *actor, struct tariff_type *type) MUST_CHECK;
+    struct db *db, const struct audit_actor *actor, struct tariff_type *type) MUST_CHECK;
 
 /* As of NOW_US; ERR_NOT_FOUND. */
 enum err tariff_get(struct db *db, int64_t id, int64_t now_us, struct tariff_type *type) MUST_CHECK;
@@ -41,12 +41,12 @@ enum err tariff_get(struct db *db, int64_t id, int64_t now_us, struct tariff_typ
 /* TYPE as got, with its new name; AMOUNT_IN_CENTS is in force from VALID_FROM_US on, or from now
  * on: not before a price that was set so before, whatever the clock says.  Fills in what is in
  * force now.  ERR_CONFLICT: the name is taken. */
-enum err tariff_change(struct db *db, const struct ledger_actor *actor, struct tariff_type *type,
+enum err tariff_change(struct db *db, const struct audit_actor *actor, struct tariff_type *type,
     int64_t amount_in_cents, int64_t valid_from_us) MUST_CHECK;
 
 /* ERR_CONFLICT while events use it. */
 enum err tariff_delete(
-    struct db *db, const struct ledger_actor *actor, const struct tariff_type *type) MUST_CHECK;
+    struct db *db, const struct audit_actor *actor, const struct tariff_type *type) MUST_CHECK;
 
 /* As ledger_list(): TYPES has room for PAGE->limit + 1. */
 enum err tariff_list(struct db *db, int64_t now_us, const struct page *page,

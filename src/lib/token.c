@@ -245,6 +245,9 @@ read_name(const struct jsonr *claims, struct who *who)
 
 	if (!jsonr_text(claims, "sub", &s, &n) || n < 1 || n > WHO_NAME_MAX || has_control(s, n))
 		return refuse("its sub is missing or no name");
+	/* Else the audit could not tell them from ours. */
+	if (strcmp(s, WHO_ANYONE) == 0 || strcmp(s, WHO_OPERATOR) == 0)
+		return refuse("its sub is a name that nobody may have");
 	(void)snprintf(who->name, sizeof(who->name), "%s", s);
 	return OK;
 }

@@ -129,6 +129,8 @@ class Words(DataCase):
     def test_every_command_tells_what_it_takes(self):
         for name, words in (("migrate", []), ("recount", ["--repair"]), ("import", ["FILE"]),
                             ("fsck", ["SET"]), ("demo", ["--events N", "--caregivers N"]),
+                            ("audit list", ["--person ID", "--actor NAME", "--since TIME", "--limit N"]),
+                            ("audit verify", ["--set SET", "--head SET:SEQ:DIGEST"]),
                             ("backup", ["DIR"]),
                             ("restore", ["DIR"]), ("rotate-log", ["--size MIB"])):
             with self.subTest(name):

@@ -1,0 +1,2 @@
+-- $1 id
+UPDATE audit_actors SET name = NULL, salt = NULL WHERE id = $1

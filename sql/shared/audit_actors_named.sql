@@ -1,0 +1,2 @@
+-- -> id, name
+SELECT id, name FROM audit_actors WHERE name IS NOT NULL ORDER BY id

@@ -1,0 +1,2 @@
+-- -> seq, chain
+SELECT seq, chain FROM audit ORDER BY seq DESC LIMIT 1
