@@ -134,7 +134,7 @@ class Words(DataCase):
                             ("backup", ["DIR"]),
                             ("restore", ["DIR"]), ("rotate-log", ["--size MIB"])):
             with self.subTest(name):
-                done = harness.caredesk(name, "--help")
+                done = harness.caredesk(*name.split(), "--help")
                 self.assertEqual((done.returncode, done.stderr), (0, ""))
                 for word in [f"caredesk {name}", "--config", "--data", *words]:
                     self.assertIn(word, done.stdout)
@@ -199,9 +199,9 @@ class Stopped(DataCase):
     def test_a_database_that_is_up_to_date_stays_so(self):
         before = contents(self.path())
         self.assertEqual(self.run_command("migrate").stdout,
-                         "db/accounts.db: version 3, up to date\n"
-                         "db/audios.db: version 1, up to date\n"
-                         "db/events.db: version 1, up to date\n"
+                         "db/accounts.db: version 4, up to date\n"
+                         "db/audios.db: version 2, up to date\n"
+                         "db/events.db: version 2, up to date\n"
                          "db/stats.db: version 2, up to date\n")
         self.assertEqual(contents(self.path()), before)
 
@@ -209,9 +209,9 @@ class Stopped(DataCase):
         for name in os.listdir(self.path("db")):
             os.unlink(self.path(f"db/{name}"))
         self.assertEqual(self.run_command("migrate").stdout,
-                         "db/accounts.db: from version 0 to version 3\n"
-                         "db/audios.db: from version 0 to version 1\n"
-                         "db/events.db: from version 0 to version 1\n"
+                         "db/accounts.db: from version 0 to version 4\n"
+                         "db/audios.db: from version 0 to version 2\n"
+                         "db/events.db: from version 0 to version 2\n"
                          "db/stats.db: from version 0 to version 2\n")
         self.assertEqual(self.count(), 0)
         if ROOT:
@@ -252,7 +252,8 @@ class Stopped(DataCase):
                                  "1 sums repaired\nall sums are what their events give\n")
                 self.run_command("recount")
         with database(self.path()) as db:
-            rows = db.execute("SELECT who FROM audit WHERE what = 'sums repaired'").fetchall()
+            rows = db.execute("SELECT name FROM audit JOIN audit_actors ON id = actor"
+                              " WHERE what = 'sums repaired'").fetchall()
         self.assertEqual(rows, 4 * [("operator",)])
 
     def test_of_many_differences_a_hundred_are_told(self):
@@ -293,7 +294,8 @@ class Stopped(DataCase):
             self.refused("import", self.file(text), words="there is no event in it")
         self.run_command("recount")
         with database(self.path()) as db:
-            self.assertEqual(db.execute("SELECT count(*) FROM audit WHERE who = 'operator' AND"
+            self.assertEqual(db.execute("SELECT count(*) FROM audit JOIN audit_actors ON id = actor"
+                                        " WHERE name = 'operator' AND"
                                         " what = 'event created'").fetchone(), (7,))
 
     def test_standard_input_is_imported(self):
@@ -525,17 +527,17 @@ class Stopped(DataCase):
         subprocess.run([sys.executable, "-c",
                         "import os, sqlite3, sys\n"
                         "db = sqlite3.connect(sys.argv[1])\n"
-                        "db.execute(\"INSERT INTO audit VALUES (77, 1, '', 'logged', 1, NULL)\")\n"
+                        "db.execute(\"INSERT INTO audit VALUES (77, 1, 1, 'logged', 1, NULL, zeroblob(32))\")\n"
                         "db.commit()\n"
                         "os._exit(0)", self.path()], check=True)
         self.assertGreater(os.path.getsize(self.path(LEDGER + "-wal")), 0)
         self.run_command("restore", to)
         kept, = self.kept()
         with database(self.path(f"{kept}/events.db")) as db:
-            self.assertEqual(db.execute("SELECT what FROM audit WHERE id = 77").fetchone(),
+            self.assertEqual(db.execute("SELECT what FROM audit WHERE seq = 77").fetchone(),
                              ("logged",))
         with database(self.path()) as db:
-            self.assertIsNone(db.execute("SELECT what FROM audit WHERE id = 77").fetchone())
+            self.assertIsNone(db.execute("SELECT what FROM audit WHERE seq = 77").fetchone())
 
     def test_versions_of_before_a_restore_are_not_valid_after(self):
         to = self.folder()
@@ -790,9 +792,9 @@ class Running(DataCase):
 
     def test_versions_are_told(self):
         self.assertEqual(self.run_command("migrate").stdout,
-                         "db/accounts.db: version 3, up to date; the service runs\n"
-                         "db/audios.db: version 1, up to date; the service runs\n"
-                         "db/events.db: version 1, up to date; the service runs\n"
+                         "db/accounts.db: version 4, up to date; the service runs\n"
+                         "db/audios.db: version 2, up to date; the service runs\n"
+                         "db/events.db: version 2, up to date; the service runs\n"
                          "db/stats.db: version 2, up to date; the service runs\n")
 
     def test_a_service_does_not_start_beside_a_command_that_writes(self):
