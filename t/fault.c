@@ -42,6 +42,7 @@ struct page {
 	atomic_long failed; /* calls that failed */
 	atomic_long clock_us; /* added to the time of day */
 	atomic_long signal; /* that ended the program */
+	atomic_long turn; /* counts what was asked of this library */
 	char program[NAME_MAX_BYTES];
 	char where[WHERE_MAX_BYTES]; /* who called what failed */
 };
@@ -53,6 +54,9 @@ void *__libc_realloc(void *old, size_t n);
 void *__libc_memalign(size_t alignment, size_t n);
 
 static struct page *page;
+/* As in the page, of this thread: another one may fail while this one is being ended. */
+static _Thread_local char own_where[WHERE_MAX_BYTES] __attribute__((tls_model("initial-exec")));
+static _Thread_local long own_turn __attribute__((tls_model("initial-exec")));
 static pid_t program_pid; /* not of the processes that it forks to read pictures */
 
 static bool
@@ -74,11 +78,15 @@ where_set(const void *address)
 		return;
 	name = strrchr(info.dli_fname, '/');
 	name = name != NULL ? name + 1 : info.dli_fname;
-	if (page->where[0] != '\0' && strncmp(name, "libc.so", strlen("libc.so")) == 0)
+	if (own_turn != atomic_load(&page->turn))
+		own_where[0] = '\0';
+	own_turn = atomic_load(&page->turn);
+	if (own_where[0] != '\0' && strncmp(name, "libc.so", strlen("libc.so")) == 0)
 		return;
-	(void)snprintf(page->where, WHERE_MAX_BYTES, "%s+0x%lx %s", name,
+	(void)snprintf(own_where, WHERE_MAX_BYTES, "%s+0x%lx %s", name,
 	    (unsigned long)((uintptr_t)address - (uintptr_t)info.dli_fbase),
 	    info.dli_sname != NULL ? info.dli_sname : "");
+	memcpy(page->where, own_where, WHERE_MAX_BYTES);
 }
 
 /* Whether this call is the one. */
@@ -406,6 +414,8 @@ ended(int number)
 {
 	if (getpid() == program_pid &&
 	    strncmp(page->program, program_invocation_short_name, NAME_MAX_BYTES) == 0) {
+		if (own_turn == atomic_load(&page->turn))
+			memcpy(page->where, own_where, WHERE_MAX_BYTES);
 		atomic_store(&page->signal, number);
 		atomic_store(&page->kinds, 0); /* the next one is to start */
 	}

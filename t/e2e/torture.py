@@ -54,7 +54,8 @@ LAST_WORDS = re.compile(r"fcgiapp\.c:\d+: Malloc: Assertion|GLib-ERROR \*\*|^$|^
 class Fault:
     """The page that the programs share, as struct page in t/fault.c has it."""
 
-    FIELDS = ("kinds", "left", "always", "error", "seen", "failed", "clock_us", "signal")
+    FIELDS = ("kinds", "left", "always", "error", "seen", "failed", "clock_us", "signal",
+              "turn")
     SIZE = 4096
 
     def __init__(self, folder):
@@ -74,19 +75,20 @@ class Fault:
         struct.pack_into("q", self.map, 8 * self.FIELDS.index(name), value)
 
     def whom(self, program):
-        struct.pack_into("32s", self.map, 64, program.encode())
+        struct.pack_into("32s", self.map, 72, program.encode())
 
     @property
     def where(self):
-        return self.map[96:224].split(b"\0")[0].decode()
+        return self.map[104:232].split(b"\0")[0].decode()
 
     def arm(self, program, kind, n, always=False, error=0):
         """The N-th call from now fails, in PROGRAM; and all after it, if ALWAYS."""
         self.disarm()
         self.whom(program)
-        self.map[96:224] = bytes(128)
+        self.map[104:232] = bytes(128)
         for name, value in (("left", n), ("always", always), ("error", error), ("seen", 0),
-                            ("failed", 0), ("signal", 0), ("kinds", kind)):
+                            ("failed", 0), ("signal", 0), ("turn", self["turn"] + 1),
+                            ("kinds", kind)):
             self[name] = value
 
     def disarm(self):
