@@ -1,6 +1,6 @@
-# The machinery of the benchmarks.  Sourced by bash, by accounts.sh, auth.sh, run.sh and stats.sh, and by soak.sh and
-# overload.sh of t/, which have a comment of how they are used, every_suite, a function bench_SUITE for each, numbers (their options), and
-# then
+# The machinery of the benchmarks.  Sourced by bash, by those beside it and by soak.sh and overload.sh of
+# t/, which have a comment of how they are used, every_suite, a function bench_SUITE for each, numbers
+# (their options), and then
 #
 #	read_options "$@"
 #	begin [TOOL]...

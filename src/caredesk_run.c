@@ -40,6 +40,9 @@
 #include "lib/upstream.h"
 #include "lib/user.h"
 
+/* As many connections as nginx has in all: it says 502 to whom it cannot connect, where waiting, or
+ * a refusal by the program, would be right. */
+#define BACKLOG "4096"
 #define READY_WITHIN_US (15 * CLOCK_SECOND_US)
 #define ASK_EVERY_MS 20
 #define ASK_WITHIN_US (CLOCK_SECOND_US / 2)
@@ -339,7 +342,7 @@ static enum err
 start_program(struct house *house, size_t i)
 {
 	char socket[64], path[PATH_MAX + 64];
-	char *argv[40] = { "spawn-fcgi", "-n", "-b", "1024", "-M", "0600", "-s", socket };
+	char *argv[40] = { "spawn-fcgi", "-n", "-b", BACKLOG, "-M", "0600", "-s", socket };
 	char *watched[] = { "--", MULTIWATCH, path, "--watched", "--listen",
 		(char *)(uintptr_t)house->conf->listen, "--data", ".", "--config",
 		house->config_file };
