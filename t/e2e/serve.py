@@ -5,6 +5,7 @@ import json
 import os
 import random
 import shutil
+import signal
 import socket
 import struct
 import subprocess
@@ -512,6 +513,25 @@ class PlainCgi(Case):
         self.folder = os.path.dirname(self.folder)
         self.assertEqual((code, out), (1, b""))
         self.assertIn("data folder", json.loads(log)["detail"])
+
+
+class Busy(Case):
+    def test_more_connections_than_a_program_takes_wait_for_it(self):
+        path = os.path.join(self.service.data, "run/report.sock")
+        pid = self.service.pid("report")
+        waiting = []
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            for _ in range(1500):
+                one = socket.socket(socket.AF_UNIX)
+                waiting.append(one)
+                one.setblocking(False)  # as nginx is: what does not wait is refused
+                one.connect(path)
+        finally:
+            os.kill(pid, signal.SIGCONT)
+            for one in waiting:
+                one.close()
+        self.assertEqual(self.get("/healthz/report").status, 200)
 
 
 if __name__ == "__main__":
