@@ -29,17 +29,17 @@ static const struct {
 	const char *name;
 	struct confine_needs needs;
 } kinds[] = {
-	{ "events", { CONFINE_NO_SOCKETS, { { "db", CONFINE_WRITE } } } },
+	{ "events", { CONFINE_NO_SOCKETS, false, { { "db", CONFINE_WRITE } } } },
 	{ "accounts",
-	    { CONFINE_NO_SOCKETS,
+	    { CONFINE_NO_SOCKETS, false,
 		{ { ".", CONFINE_LIST }, { "db", CONFINE_WRITE }, { "blobs", CONFINE_WRITE },
 		    { "run/links", CONFINE_READ } } } },
 	{ "stats",
-	    { CONFINE_ALL_SOCKETS,
+	    { CONFINE_ALL_SOCKETS, false,
 		{ { "db", CONFINE_WRITE }, { "log", CONFINE_READ }, { "/etc", CONFINE_READ } } } },
-	{ "health", { CONFINE_UNIX_SOCKETS, { { "/etc/ssl", CONFINE_READ } } } },
-	{ "coalesce", { CONFINE_ALL_SOCKETS, { { "/etc", CONFINE_READ } } } },
-	{ "another", { CONFINE_NO_SOCKETS, { { NULL } } } },
+	{ "health", { CONFINE_UNIX_SOCKETS, false, { { "/etc/ssl", CONFINE_READ } } } },
+	{ "coalesce", { CONFINE_ALL_SOCKETS, false, { { "/etc", CONFINE_READ } } } },
+	{ "another", { CONFINE_NO_SOCKETS, false, { { NULL } } } },
 };
 
 static void

@@ -257,7 +257,7 @@ START_TEST(a_type_is_deleted_once_no_event_uses_it)
 	check_conflict(tariff_delete(db, &actor, &type), "there are events of this type");
 	ck_assert_int_eq(tariff_get(db, type.id, NOW_US, &type), OK);
 	ck_assert_int_eq(data_ask("SELECT count(*) FROM prices"), 3);
-	ck_assert_int_eq(ledger_event_delete(db, &actor, &event), OK);
+	ck_assert_int_eq(ledger_event_delete(db, &actor, &scope_all, INT64_MIN, &event), OK);
 	ck_assert_int_eq(tariff_delete(db, &actor, &type), OK);
 	ck_assert_str_eq(last_audit(),
 	    "1800000000000000 tester: type deleted 2 "
