@@ -218,6 +218,7 @@ static const struct {
 } sorts[] = {
 	{ "stats/paths_list", "by counts, which change with every batch" },
 	{ "stats/paths_list_period", "likewise" },
+	{ "events/report_sums_of", "the months of some caregivers, as few as are shown" },
 };
 
 static bool
