@@ -111,6 +111,13 @@ known=$(sed -n 's/^#define PROGRAMS[[:space:]]*//p' src/lib/programs.h | tr -d '
 	done
 } | rule "a program is a source, a page and a template, and is on both lists"
 
+# An event is a word in log_event() that is written out there, also where one of two is chosen.
+events=$(grep -zohE '(log_event\([^";]*|"event\\":\\"", )"[a-z_]+"( : "[a-z_]+")?' src/*.c src/lib/*.c | tr -d '\0' |
+    grep -oE '"[a-z_]+"' | tr -d '"' | sort -u)
+explained=$(sed -n '/^## What the log says/,/^## /s/^| \(`[^|]*\)|.*/\1/p' docs/operations.md | grep -oE '[a-z_]+' | sort -u)
+diff <(echo "$events") <(echo "$explained") | grep '^[<>]' |
+    rule "docs/operations.md explains each event that the log can have, and no other"
+
 if [ -x "${CAREDESK_BUILD:-build}/caredesk" ]; then
 	"${CAREDESK_BUILD:-build}/caredesk" problems | diff docs/problems.md - |
 	    rule "docs/problems.md is what caredesk problems prints"

@@ -279,8 +279,8 @@ ask(const struct decoder *decoder, struct question *question, const int files[FI
 static enum err
 make_way(void)
 {
-	log_event(
-	    LOG_ERROR, NAME, "the process for images is gone, so this one makes way for another");
+	log_event(LOG_ERROR, "decoder",
+	    "the process for images is gone, so this one makes way for another");
 	(void)kill(getpid(), SIGTERM);
 	return fail(ERR_BUSY, "the image cannot be looked at now");
 }
@@ -291,7 +291,8 @@ judge_end(int status)
 {
 	int by = status != -1 && WIFSIGNALED(status) ? WTERMSIG(status) : 0;
 
-	log_event(LOG_WARNING, NAME, "what reads images was ended by a picture: signal %d", by);
+	log_event(
+	    LOG_WARNING, "decoder", "what reads images was ended by a picture: signal %d", by);
 	if (by == SIGXCPU || by == SIGALRM)
 		return fail(ERR_INPUT, "takes too long to be read");
 	if (by == 0 || by == SIGKILL)
