@@ -1,5 +1,6 @@
 #include "tokens.h"
 
+#include <sys/resource.h>
 #include <sys/stat.h>
 
 #include "lib/keyring.h"
@@ -221,6 +222,58 @@ START_TEST(another_secret_is_read_again)
 }
 END_TEST
 
+/* Takes the keys until the first byte of the secret is FIRST. */
+static void
+await_secret(struct keyring *ring, unsigned first)
+{
+	struct keyring_keys keys;
+	unsigned found;
+
+	do {
+		keyring_take(ring, &keys);
+		found = keys.keys.secret[0];
+		keyring_drop(ring, &keys);
+	} while (found != first && usleep(10000) == 0);
+}
+
+START_TEST(a_file_that_could_not_be_read_is_read_once_it_can)
+{
+	struct rlimit files, none;
+	struct keyring *ring;
+	struct caught caught;
+	char line[4096];
+
+	begin();
+	put_file("secret", SECRET_HEX);
+	put_set("keys.json", &one);
+	rules.secret_file = "secret";
+	rules.jwks = "keys.json";
+	ck_assert_int_eq(keyring_open(&rules, &ring), OK);
+	caught = stderr_catch();
+	/* Refused for who may read it, which is mended without another word in it. */
+	put_file("secret", OTHER_HEX);
+	ck_assert_int_eq(chmod("secret", 0644), 0);
+	while (stderr_next(&caught, line, sizeof(line)) == 0)
+		ck_assert(knows(ring, &one));
+	ck_assert_ptr_nonnull(strstr(line, "open to everybody"));
+	ck_assert_int_eq(chmod("secret", 0600), 0);
+	await_secret(ring, 0xff);
+	/* No descriptor was free as it was looked at. */
+	put_set("keys.json", &two);
+	ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &files), 0);
+	none = (struct rlimit){ 0, files.rlim_max };
+	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &none), 0);
+	while (stderr_next(&caught, line, sizeof(line)) == 0 ||
+	    strstr(line, "Too many open files") == NULL)
+		ck_assert(knows(ring, &one));
+	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &files), 0);
+	await_key(ring, &two);
+	stderr_release(&caught);
+	keyring_close(ring);
+	end();
+}
+END_TEST
+
 static void
 set_age(int64_t age_s)
 {
@@ -296,5 +349,6 @@ CHECK_MAIN(keyring,
     { a_file_that_is_replaced_is_read_again, a_file_that_is_broken_or_gone_changes_nothing,
 	without_a_good_file_nothing_is_opened, a_secret_is_hex_digits_that_others_cannot_read,
 	files_are_checked_before_they_are_used, another_secret_is_read_again,
+	a_file_that_could_not_be_read_is_read_once_it_can,
 	a_copy_may_come_later_and_counts_for_a_day,
 	an_unknown_key_is_wanted_only_where_there_is_a_url })

@@ -34,8 +34,9 @@ struct keyring_shelf {
 
 struct keyring {
 	const struct conf_auth *rules;
-	pthread_mutex_t looking; /* of the next two; nobody waits for it */
+	pthread_mutex_t looking; /* of the next four; nobody waits for it */
 	struct source set, secret;
+	bool unread; /* a file changed, and could not be read for a cause that may pass */
 	int64_t looked_us;
 	atomic_llong wanted_us;
 	pthread_mutex_t lock; /* of all below; held for moments */
@@ -57,7 +58,9 @@ read_file(const char *path, size_t max, char **bytes, size_t *n)
 
 	*bytes = NULL;
 	if (fd < 0)
-		return fail(ERR_INPUT, "%s: %m", path);
+		return fail(
+		    errno == EMFILE || errno == ENFILE || errno == ENOMEM ? ERR_BUSY : ERR_INPUT,
+		    "%s: %m", path);
 	if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode) || (size_t)st.st_size > max)
 		err = fail(ERR_INPUT, "%s: must be a file of at most %zu bytes", path, max);
 	else if ((*bytes = calloc(1, max + 1)) == NULL)
@@ -231,7 +234,8 @@ load(struct keyring *ring)
 	return OK;
 }
 
-/* Whether the file is another than it was.  One that is gone is not: what it held stays. */
+/* Whether the file is another than it was, or may be read by others.  One that is gone is not: what
+ * it held stays. */
 static bool
 has_changed(struct source *source)
 {
@@ -243,7 +247,9 @@ has_changed(struct source *source)
 	changed = !source->known || st.st_ino != source->st.st_ino ||
 	    st.st_dev != source->st.st_dev || st.st_size != source->st.st_size ||
 	    st.st_mtim.tv_sec != source->st.st_mtim.tv_sec ||
-	    st.st_mtim.tv_nsec != source->st.st_mtim.tv_nsec;
+	    st.st_mtim.tv_nsec != source->st.st_mtim.tv_nsec ||
+	    st.st_ctim.tv_sec != source->st.st_ctim.tv_sec ||
+	    st.st_ctim.tv_nsec != source->st.st_ctim.tv_nsec;
 	source->st = st;
 	source->known = true;
 	return changed;
@@ -253,13 +259,16 @@ static enum err
 look(struct keyring *ring)
 {
 	bool set = has_changed(&ring->set), secret = has_changed(&ring->secret);
+	enum err err;
 
-	if (!set && !secret)
+	if (!set && !secret && !ring->unread)
 		return OK;
 	(void)pthread_mutex_lock(&ring->lock);
 	ring->fetched_s = ring->set.st.st_mtim.tv_sec;
 	(void)pthread_mutex_unlock(&ring->lock);
-	return load(ring);
+	err = load(ring);
+	ring->unread = err == ERR_BUSY;
+	return err;
 }
 
 /* One of those who come does it; the others go on with what there is. */
