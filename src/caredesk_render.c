@@ -287,6 +287,25 @@ put_second(FILE *out, const struct conf *conf)
 		put_template(out, "coalesce.checked");
 }
 
+static void
+put_asking(FILE *out, const struct conf *conf, const char *name)
+{
+	if (conf->auth.mode == AUTH_REQUIRED)
+		put_template(out, name);
+}
+
+static void
+put_events_first(FILE *out, const struct conf *conf)
+{
+	put_asking(out, conf, "events.first");
+}
+
+static void
+put_events_asked(FILE *out, const struct conf *conf)
+{
+	put_asking(out, conf, "events.asked");
+}
+
 /* Of HOST[:PORT], without the port; an address of IPv6 has brackets. */
 static size_t
 host_length(const char *s, size_t n)
@@ -456,6 +475,8 @@ set_values(struct values *values, const struct conf *conf, const char *secret)
 		{ "coalesce_cache", put_cache },
 		{ "coalesce_first", put_first },
 		{ "coalesce_second", put_second },
+		{ "events_first", put_events_first },
+		{ "events_asked", put_events_asked },
 		{ "hosts", put_hosts },
 		{ "listens", put_listens },
 		{ "tls", put_tls },

@@ -186,7 +186,28 @@ START_TEST(who_comes_by_the_private_socket_is_the_operator_and_nobody_else)
 	ck_assert_ptr_nonnull(strstr(private, "set $operator 1;"));
 	ck_assert(strstr(text, "set $operator \"\";") < strstr(text, "if ($changes)"));
 	ck_assert_uint_eq(said("fastcgi_param CAREDESK_OPERATOR $operator if_not_empty;"), 1);
+	/* Where a location has its own, it has none of those of all. */
+	ck_assert_uint_eq(
+	    said("fastcgi_param "), said("\n\tfastcgi_param ") + said("\n\t\t\tfastcgi_param "));
+	ck_assert_uint_eq(said("fastcgi_param CAREDESK_ASKED_FIRST 1;"), 1);
+	render("", NULL);
 	ck_assert_uint_eq(said("fastcgi_param "), said("\n\tfastcgi_param "));
+}
+END_TEST
+
+START_TEST(where_tokens_are_asked_for_an_import_is_asked_about_first)
+{
+	const char *asked;
+
+	render("", NULL);
+	ck_assert_uint_eq(said("auth_request"), 0);
+	ck_assert_uint_eq(said("/.asked/events"), 0);
+	render(REQUIRED, NULL);
+	ck_assert_uint_eq(said("auth_request /.asked/events;"), 1);
+	asked = strstr(text, "location = /.asked/events {\n\t\t\tinternal;");
+	ck_assert_ptr_nonnull(asked);
+	ck_assert_ptr_nonnull(strstr(asked, "fastcgi_pass_request_headers off;"));
+	ck_assert_ptr_nonnull(strstr(asked, "fastcgi_pass_request_body off;"));
 }
 END_TEST
 
@@ -568,6 +589,7 @@ CHECK_MAIN(render,
 	without_the_secret_of_links_there_is_no_configuration, nginx_accepts_what_is_made_for_it,
 	where_tokens_are_asked_for_the_cache_is_behind_the_program,
 	who_comes_by_the_private_socket_is_the_operator_and_nobody_else,
+	where_tokens_are_asked_for_an_import_is_asked_about_first,
 	with_tokens_it_answers_to_the_names_that_it_has,
 	https_is_served_by_sound_versions_and_asked_for, limits_are_for_all_but_this_machine,
 	nobody_is_trusted_who_is_not_named })

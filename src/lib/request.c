@@ -27,6 +27,7 @@ static const struct {
  * that begin with CAREDESK_: nginx makes HTTP_... of its fields. */
 enum meta {
 	META_ACCEPT,
+	META_ASKED_FIRST,
 	META_AUTHORIZATION,
 	META_CACHED_AT,
 	META_CONTENT_ENCODING,
@@ -51,6 +52,7 @@ enum meta {
 
 static const struct request_text meta_names[META_MAX] = {
 	[META_ACCEPT] = META("HTTP_ACCEPT"),
+	[META_ASKED_FIRST] = META("CAREDESK_ASKED_FIRST"),
 	[META_AUTHORIZATION] = META("HTTP_AUTHORIZATION"),
 	[META_CACHED_AT] = META("CAREDESK_CACHED_AT"),
 	[META_CONTENT_ENCODING] = META("HTTP_CONTENT_ENCODING"),
@@ -270,6 +272,7 @@ request_begin(struct request *req, const struct request_source *source)
 	req->authorization = values[META_AUTHORIZATION];
 	req->by_operator = strcmp(values[META_OPERATOR], "1") == 0;
 	req->cached_at = values[META_CACHED_AT];
+	req->asked_first = strcmp(values[META_ASKED_FIRST], "1") == 0;
 	req->roles = 0;
 	req->who = "";
 	req->caregiver_id = 0;

@@ -82,6 +82,7 @@ struct request {
 
 	const char *authorization; /* the field; of it nothing may be logged or answered */
 	bool by_operator; /* through nginx's private socket */
+	bool asked_first; /* nginx asks whether it may take in the body, which does not come */
 	const char *cached_at; /* where nginx keeps answers, once it may ask for them; else "" */
 
 	/* Who asks; set by route. */

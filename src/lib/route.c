@@ -156,6 +156,10 @@ dispatch(const struct route *routes, struct request *req, struct response *res)
 		return fail(ERR_NOT_FOUND, "there is nothing at this address");
 	if ((err = authorize(route, req)) != OK)
 		return err;
+	if (req->asked_first) {
+		response_begin(res, 204, NULL);
+		return OK;
+	}
 	if (!acceptable(req, route->produces))
 		return fail(ERR_NOT_ACCEPTABLE, "this resource is %s",
 		    route->produces != NULL ? route->produces : "application/json");

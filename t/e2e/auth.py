@@ -23,6 +23,7 @@ MARKER = "MARKERmarkerMARKER"
 PUBLIC = ("/ping", "/healthz", "/healthz/events", "/problems/unauthorized", "/docs/openapi.yaml",
           "/api/some/thing")
 JSON = {"Content-Type": "application/json"}
+NDJSON = {"Content-Type": "application/x-ndjson", "Transfer-Encoding": "chunked"}
 SLOW = 90  # seconds, for what happens every 30
 
 
@@ -203,6 +204,35 @@ class Routes(Case):
         reply = self.get(path)
         self.assertEqual((reply.status, reply.field("Content-Type")), (200, "image/png"))
         self.assertProblem(self.get(path.partition("?")[0]), 404)
+
+    def begin_import(self, fields):
+        """What is answered to an import of which only the beginning is there yet, or nothing."""
+        with self.service.connect(3) as connection:
+            text = "".join(f"{name}: {value}\r\n" for name, value in {**NDJSON, **fields}.items())
+            connection.send(f"POST /events HTTP/1.1\r\nHost: localhost\r\n{text}\r\n".encode() +
+                            b"10000\r\n" + b"\n" * 65536 + b"\r\n")
+            try:
+                return connection.receive("POST")
+            except TimeoutError:
+                return None
+
+    def test_an_import_is_taken_in_only_from_who_may_send_it(self):
+        self.assertIsNone(self.begin_import(bearer(self.secret.sign(roles=["admin"]))))
+        for sent in ({}, bearer("a.b.c"), bearer(self.secret.sign(exp=int(time.time()) - 61))):
+            with self.subTest(sent=sent):
+                reply = self.begin_import(sent)
+                self.assertProblem(reply, 401, "unauthorized")
+                self.assertEqual(reply.field("WWW-Authenticate"), 'Bearer realm="caredesk"' +
+                                 ', error="invalid_token"' * bool(sent))
+        reply = self.begin_import(bearer(self.secret.sign(roles=["accountant"])))
+        self.assertIn("none of your roles", self.assertProblem(reply, 403, "forbidden")["detail"])
+        self.assertProblem(self.ask_as(["admin"], "/.asked/events"), 404)
+        kind = {"Content-Type": NDJSON["Content-Type"]}
+        for target, method, status in (("/events?limit=%", "POST", 400), ("/events", "PUT", 405),
+                                       ("/events", "POST", 201)):
+            with self.subTest(target, method=method):
+                reply = self.ask_as(["admin"], target, method, kind, b"\n")
+                self.assertEqual(reply.status, status, reply)
 
     def bad_tokens(self):
         now, good = int(time.time()), self.secret.sign()
