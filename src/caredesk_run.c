@@ -33,6 +33,8 @@
 #include "caredesk.h"
 #include "lib/clock.h"
 #include "lib/counts.h"
+#include "lib/digest.h"
+#include "lib/keyring.h"
 #include "lib/link.h"
 #include "lib/log.h"
 #include "lib/programs.h"
@@ -43,6 +45,7 @@
 /* As many connections as nginx has in all: it says 502 to whom it cannot connect, where waiting, or
  * a refusal by the program, would be right. */
 #define BACKLOG "4096"
+#define KEYS_OF "run/keys-of" /* the digest of the URL that the copy of keys is of */
 #define READY_WITHIN_US (15 * CLOCK_SECOND_US)
 #define ASK_EVERY_MS 20
 #define ASK_WITHIN_US (CLOCK_SECOND_US / 2)
@@ -245,6 +248,53 @@ make_secrets(const struct conf *conf)
 	return err;
 }
 
+/* As it stands there; "" where it does not. */
+static void
+read_keys_of(char hex[2 * DIGEST_BYTES + 1])
+{
+	int fd = open(KEYS_OF, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	ssize_t n = fd < 0 ? -1 : read(fd, hex, (size_t)2 * DIGEST_BYTES);
+
+	hex[n < 0 ? 0 : n] = '\0';
+	if (fd >= 0)
+		(void)close(fd);
+}
+
+static enum err
+write_keys_of(const char *hex)
+{
+	ssize_t n = (ssize_t)strlen(hex);
+	int fd = open(KEYS_OF, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+	bool whole = fd >= 0 && write(fd, hex, (size_t)n) == n;
+
+	if (fd >= 0)
+		(void)close(fd);
+	return whole ? OK : fail(ERR_INPUT, "%s: %m", KEYS_OF);
+}
+
+/* Whose keys counted before may be trusted no more: their copy goes first, so that who is killed
+ * between the two begins anew. */
+static enum err
+drop_foreign_keys(const struct conf_auth *auth)
+{
+	unsigned char bytes[DIGEST_BYTES];
+	char hex[2 * DIGEST_BYTES + 1], known[2 * DIGEST_BYTES + 1];
+	struct digest digest;
+
+	if (auth->mode != AUTH_REQUIRED || !auth->jwks_is_url)
+		return OK;
+	digest_begin(&digest);
+	digest_add(&digest, auth->jwks, strlen(auth->jwks));
+	digest_end(&digest, bytes);
+	text_to_hex(bytes, sizeof(bytes), hex);
+	read_keys_of(known);
+	if (strcmp(known, hex) == 0)
+		return OK;
+	if (unlink(KEYRING_COPY) != 0 && errno != ENOENT)
+		return fail(ERR_INPUT, "%s: %m", KEYRING_COPY);
+	return write_keys_of(hex);
+}
+
 /* What nginx has kept are members' answers; they must not lie about when nothing runs. */
 static enum err
 empty_cache(void)
@@ -265,7 +315,8 @@ open_data(struct house *house)
 		return fail(ERR_INPUT, "data folder %s: %m", name);
 	if ((err = check_ours(name)) != OK || (err = take_lock(house, name)) != OK ||
 	    (err = await_end_of_others(name)) != OK || (err = make_tree(house->conf->user)) != OK ||
-	    (err = make_secrets(house->conf)) != OK || (err = restore_tidy()) != OK)
+	    (err = make_secrets(house->conf)) != OK ||
+	    (err = drop_foreign_keys(&house->conf->auth)) != OK || (err = restore_tidy()) != OK)
 		return err;
 	return empty_cache();
 }

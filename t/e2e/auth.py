@@ -463,6 +463,20 @@ class Keys(Case):
         self.assertProblem(last.ask("/events/types"), 401)
         last.stop()
 
+    def test_keys_of_another_url_are_nothing(self):
+        provider = Provider(self.one)
+        service = self.serve(provider.url)
+        self.await_status(service, self.one, 200)
+        service.stop()
+        provider.close()
+        # The same again, and then another one, which does not answer yet.
+        again = self.serve(provider.url, data=service.data)
+        self.await_status(again, self.one, 200)
+        again.stop()
+        other = self.serve(provider.url + "/of/another", data=service.data)
+        self.assertEqual(self.status(other, self.one), 503)
+        other.stop()
+
     def test_only_the_program_that_fetches_speaks_to_the_network(self):
         provider = Provider(self.one)
         self.addCleanup(provider.close)
