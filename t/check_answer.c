@@ -19,6 +19,7 @@ struct given {
 	size_t body_n; /* 0: that of the text */
 	enum err makes; /* what the change says in the end */
 	bool bare; /* 204, and no body */
+	const char *who; /* NULL: anonymous */
 };
 
 static const struct given plain = { "k-1", "POST", "/events?x=1", "body" };
@@ -152,6 +153,7 @@ ask(const struct given *given)
 	sent.n = 0;
 	sent.text[0] = '\0';
 	ck_assert_int_eq(request_begin(&req, &source), OK);
+	req.who = given->who != NULL ? given->who : WHO_ANYONE;
 	response_open(&res, take, NULL);
 	if ((err = answer_open(&req, &asked.answer)) == OK) {
 		answer_digest(&asked.answer, given->body, n / 2);
@@ -264,6 +266,45 @@ START_TEST(another_request_with_the_key_is_refused)
 	for (size_t i = 0; i < COUNT(fine); i++)
 		ck_assert_msg(ask(&fine[i]) == OK, "case %zu", i);
 	ck_assert_int_eq(made, 2);
+	end();
+}
+END_TEST
+
+START_TEST(the_same_key_of_another_name_is_another_key)
+{
+	static const char *const names[] = { NULL, "anna", "ann", "Anna", "annak-1", "anna " };
+	static char first[sizeof(sent.text)];
+	struct given given = plain;
+
+	begin();
+	for (size_t i = 0; i < COUNT(names); i++) {
+		given.who = names[i];
+		given.body = names[i] == NULL ? "body" : names[i];
+		ck_assert_msg(ask(&given) == OK, "case %zu", i);
+		ck_assert_int_eq(made, (int)i + 1);
+		expect_answer(made);
+		memcpy(first, sent.text, sizeof(first));
+		ck_assert_int_eq(ask(&given), OK);
+		ck_assert_str_eq(sent.text, first);
+		given.body = "other";
+		ck_assert_int_eq(ask(&given), ERR_KEY_REUSED);
+	}
+	ck_assert_int_eq(count("SELECT count(*) FROM answers WHERE instr(key, 'ann')"), 0);
+	ck_assert_int_eq(count("SELECT count(*) FROM answers WHERE key = 'k-1'"), 1);
+	end();
+}
+END_TEST
+
+START_TEST(the_operators_key_is_kept_as_it_is)
+{
+	struct given given = plain;
+
+	begin();
+	given.who = WHO_OPERATOR;
+	ck_assert_int_eq(ask(&given), OK);
+	ck_assert_int_eq(ask(&given), OK);
+	ck_assert_int_eq(made, 1);
+	ck_assert_int_eq(count("SELECT count(*) FROM answers WHERE key = 'k-1'"), 1);
 	end();
 }
 END_TEST
@@ -449,6 +490,7 @@ START_TEST(those_who_race_with_one_key_get_one_answer)
 
 	begin();
 	ck_assert_int_eq(request_begin(&shared_req, &source), OK);
+	shared_req.who = WHO_ANYONE;
 	ck_assert_int_eq(pthread_barrier_init(&start, NULL, RACERS), 0);
 	for (int i = 0; i < RACERS; i++) {
 		asked[i].given = &plain;
@@ -548,6 +590,7 @@ START_TEST(a_json_body_is_read_to_its_limit_and_is_in_the_digest)
 		(void)snprintf(length, sizeof(length), "CONTENT_LENGTH=%zu", strlen(left));
 		err_clear();
 		ck_assert_int_eq(request_begin(&req, &source), OK);
+		req.who = WHO_ANYONE;
 		ck_assert_int_eq(answer_open(&req, &a), OK);
 		digest_end(&(struct digest[]){ a.digesting }[0], without);
 		ck_assert_int_eq(answer_json(&req, &a, bodies[i].max, &body), bodies[i].err);
@@ -566,7 +609,8 @@ END_TEST
 CHECK_MAIN(answer,
     { a_json_body_is_read_to_its_limit_and_is_in_the_digest, without_a_key_each_request_is_done,
 	the_same_request_gets_the_same_answer, an_answer_without_a_body_is_kept_as_such,
-	another_request_with_the_key_is_refused, only_the_key_of_a_post_counts,
+	another_request_with_the_key_is_refused, the_same_key_of_another_name_is_another_key,
+	the_operators_key_is_kept_as_it_is, only_the_key_of_a_post_counts,
 	no_body_passes_for_a_longer_path, what_failed_is_not_kept, a_key_is_new_again_after_a_day,
 	an_expired_key_stays_expired_for_another_request,
 	expired_answers_are_purged_as_new_ones_come, bad_keys_are_bad_fields,

@@ -1,30 +1,42 @@
 #include "lib/answer.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "lib/clock.h"
+#include "lib/text.h"
 #include "sql.h"
 
 /* Each so many answers kept, the expired ones go, at most twice as many. */
 #define EXPIRE_EVERY 64
 
-enum err
-answer_open(const struct request *req, struct answer *a)
+/* What the answer is kept under.  Of a token's holder it is a digest: the names that tokens have
+ * may be of any bytes, and do not belong into this table.  No token has one of the other two names.
+ */
+static void
+key_set(struct answer *a, const struct request *req, const char *key)
 {
-	/* Other methods can be repeated as they are. */
-	const char *key = req->method == METHOD_POST ? req->idempotency_key : "";
-	const bool is_json = request_is(req, "application/json");
+	unsigned char own[DIGEST_BYTES];
+	struct digest digest;
+
+	if (key[0] == '\0' || strcmp(req->who, WHO_ANYONE) == 0 ||
+	    strcmp(req->who, WHO_OPERATOR) == 0) {
+		(void)snprintf(a->key, sizeof(a->key), "%s", key);
+		return;
+	}
+	digest_begin(&digest);
+	digest_add(&digest, req->who, strlen(req->who) + 1);
+	digest_add(&digest, key, strlen(key));
+	digest_end(&digest, own);
+	text_to_hex(own, sizeof(own), a->key);
+}
+
+static enum err
+key_check(const char *key)
+{
 	size_t n = strlen(key);
 
-	a->key = key;
-	a->status = 0;
-	a->alone = false;
-	a->location[0] = a->etag[0] = '\0';
-	a->body = NULL;
-	a->n = a->room = 0;
-	if (n == 0)
-		return OK;
 	if (n > ANSWER_KEY_MAX)
 		return fail_field(
 			   "Idempotency-Key", "must have at most %d characters", ANSWER_KEY_MAX),
@@ -34,6 +46,26 @@ answer_open(const struct request *req, struct answer *a)
 			return fail_field(
 				   "Idempotency-Key", "must be printable ASCII without spaces"),
 			       err_pending();
+	return OK;
+}
+
+enum err
+answer_open(const struct request *req, struct answer *a)
+{
+	/* Other methods can be repeated as they are. */
+	const char *key = req->method == METHOD_POST ? req->idempotency_key : "";
+	const bool is_json = request_is(req, "application/json");
+	enum err err = key_check(key);
+
+	a->key[0] = '\0';
+	a->status = 0;
+	a->alone = false;
+	a->location[0] = a->etag[0] = '\0';
+	a->body = NULL;
+	a->n = a->room = 0;
+	if (err != OK || key[0] == '\0')
+		return err;
+	key_set(a, req, key);
 	digest_begin(&a->digesting);
 	/* With their NULs and their number, so that no two requests run into one another. */
 	digest_add(&a->digesting, &req->segment_count, sizeof(req->segment_count));

@@ -5,7 +5,8 @@
  * It lives in memory because it must not be sent before the commit, and because the same answer is
  * given again to whoever repeats the request with the same Idempotency-Key: it is stored in the
  * transaction of the change (table answers).  A retry may come after a crash or a restart, within
- * ANSWER_KEPT_US.
+ * ANSWER_KEPT_US.  A key is its holder's own: another name's is another key, so nobody is given the
+ * answer to what somebody else asked for, nor told that their key was used.
  *
  *	answer_open(req, &a)            takes the key
  *	answer_digest(&a, body, n)
@@ -32,7 +33,7 @@
 #define ANSWER_FIELD_MAX 96
 
 struct answer {
-	const char *key; /* "" if the client gave none; lent by the request */
+	char key[ANSWER_KEY_MAX + 1]; /* what it is kept under; "" if the client gave none */
 	unsigned char digest[DIGEST_BYTES];
 	struct digest digesting;
 	bool alone; /* to be set before answer_commit(): the change takes long (commit.h) */

@@ -431,6 +431,17 @@ class Access(Case):
         for actor in ("foreign", "not theirs", "accountant"):
             self.assertProblem(self.ask_as(actor, "/events", "POST", fields, body), 403)
 
+    def test_nobody_is_told_the_answer_to_anothers_request_with_the_same_key(self):
+        fields, body = {**JSON, "Idempotency-Key": "shared"}, encoded(self.event())
+        ask = lambda sub, bytes=body: self.ask_as("theirs", "/events", "POST", fields, bytes, sub=sub)
+        first, second = ask("anna@care"), ask("bert@care")
+        self.assertEqual((first.status, second.status), (201, 201))
+        self.assertNotEqual(first.json["id"], second.json["id"])
+        self.assertEqual(ask("anna@care").body, first.body)
+        self.assertEqual(ask("bert@care").body, second.body)
+        self.assertProblem(ask("anna@care", body + b" "), 422, "idempotency-key-reused")
+        self.assertEqual(ask("carl@care", body + b" ").status, 201)
+
 
 class Open(Case):
     def test_without_tokens_everybody_is_admin_and_accountant(self):

@@ -53,6 +53,7 @@ digest(struct asked *asked, const uint8_t *body, size_t n, size_t most)
 	enum err err;
 
 	err_clear();
+	asked->req.who = WHO_ANYONE;
 	err = answer_open(&asked->req, &asked->answer);
 	if (err != OK || asked->answer.key[0] == '\0')
 		return err;
