@@ -358,6 +358,17 @@ class Command(Case):
                 "caregivers 1 9223372036854775807"])
             self.assertRegex(said.stdout.splitlines()[4], r"^is let in until 20\d\d-")
 
+    def test_a_secret_that_is_written_over_ends_all_tokens_without_a_restart(self):
+        service = Service({"auth": AUTH})
+        self.addCleanup(service.close)
+        ask = lambda key: service.ask("/events", fields=bearer(key.sign(roles=["admin"]))).status
+        before = Secret(service.data)
+        self.assertEqual(ask(before), 200)
+        with open(os.path.join(service.data, "run/token-secret"), "w", encoding="utf-8") as file:
+            file.write(os.urandom(64).hex() + "\n")
+        wait_for(lambda: ask(before) == 401, "the old token is refused")
+        self.assertEqual(ask(Secret(service.data)), 200)
+
     def test_it_says_why_a_token_is_refused(self):
         made = self.token("--sub", "a", "--role", "admin").stdout.strip()
         for text, why in (("", "it has no three parts"), (made[:-3], "its signature has not"),
