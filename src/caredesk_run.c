@@ -217,6 +217,7 @@ make_tree(const char *name)
 		{ "html/docs", false },
 		{ "html/problems", false },
 		{ "run/keys", true },
+		{ "run/wanted", true },
 		{ "db", true },
 		{ "blobs", true },
 	};

@@ -22,7 +22,8 @@
 #endif
 
 static struct conf_upstream insurer = { .name = "a", .ca_file = "own.pem" };
-static const struct conf conf = { .coalesce.upstreams = { &insurer, 1 } };
+static struct conf conf = { .coalesce.upstreams = { &insurer, 1 },
+	.auth = { .jwks = "https://issuer.example/keys", .jwks_is_url = true } };
 
 /* Programs of several kinds. */
 static const struct {
@@ -40,6 +41,7 @@ static const struct {
 	{ "health", { CONFINE_UNIX_SOCKETS, false, { { "/etc/ssl", CONFINE_READ } } } },
 	{ "coalesce", { CONFINE_ALL_SOCKETS, false, { { "/etc", CONFINE_READ } } } },
 	{ "another", { CONFINE_NO_SOCKETS, false, { { NULL } } } },
+	{ "fetcher", { CONFINE_NO_SOCKETS, true, { { NULL } } } },
 };
 
 static void
@@ -62,9 +64,10 @@ has_landlock(void)
 static void
 data_make(void)
 {
-	static const char *const folders[] = { "db", "blobs", "log", "run" };
+	static const char *const folders[] = { "db", "blobs", "log", "run", "run/keys",
+		"run/wanted" };
 	static const char *const files[] = { "db/a", "blobs/a", "log/a", "run/links", "own.pem",
-		"other.pem" };
+		"other.pem", "run/keys/set.json" };
 	char folder[] = "/tmp/check_confine.XXXXXX";
 
 	ck_assert_ptr_nonnull(mkdtemp(folder));
@@ -158,14 +161,22 @@ START_TEST(a_program_opens_its_own_files_and_no_others)
 		{ "coalesce", "other.pem", O_RDONLY, EACCES },
 		{ "another", "db/a", O_RDONLY, EACCES },
 		{ "another", "/proc/self/statm", O_RDONLY, 0 },
+		{ "another", "run/keys/set.json", O_RDONLY, 0 },
+		{ "another", "run/keys/set.json", O_RDWR, EACCES },
+		{ "another", "run/keys/new", O_RDWR | O_CREAT, EACCES },
+		{ "another", "run/wanted/keys", O_RDWR | O_CREAT, 0 },
+		{ "fetcher", "run/keys/set.json", O_RDWR, 0 },
+		{ "fetcher", "run/keys/new", O_RDWR | O_CREAT, 0 },
 	};
 
 	if (!has_landlock())
 		return;
 	data_make();
+	conf.auth.mode = AUTH_REQUIRED;
 	for (size_t i = 0; i < COUNT(rows); i++)
 		ck_assert_msg(confined(rows[i].program, act_open, &rows[i]) == rows[i].error,
 		    "%s, %s", rows[i].program, rows[i].path);
+	conf.auth.mode = AUTH_OFF;
 	data_remove();
 }
 END_TEST

@@ -19,6 +19,7 @@ begin(void)
 	ck_assert_int_eq(chdir(folder), 0);
 	ck_assert_int_eq(mkdir("run", 0700), 0);
 	ck_assert_int_eq(mkdir("run/keys", 0700), 0);
+	ck_assert_int_eq(mkdir("run/wanted", 0700), 0);
 	signer_open(&one, "ES256", "one");
 	signer_open(&two, "ES256", "two");
 	rules = (struct conf_auth){ .mode = AUTH_REQUIRED };
@@ -32,6 +33,7 @@ end(void)
 	for (size_t i = 0; i < COUNT(files); i++)
 		(void)unlink(files[i]);
 	(void)rmdir("run/keys");
+	(void)rmdir("run/wanted");
 	(void)rmdir("run");
 	ck_assert_int_eq(rmdir(folder), 0);
 	signer_close(&one);

@@ -27,6 +27,7 @@ begin(void)
 	ck_assert_int_eq(chdir(folder), 0);
 	ck_assert_int_eq(mkdir("run", 0700), 0);
 	ck_assert_int_eq(mkdir("run/keys", 0700), 0);
+	ck_assert_int_eq(mkdir("run/wanted", 0700), 0);
 	signer_open(&one, "ES256", "one");
 	signer_open(&two, "ES256", "two");
 	http_server_open(&server, NULL);
@@ -42,6 +43,7 @@ end(void)
 	(void)unlink(KEYRING_COPY);
 	(void)unlink(KEYRING_WANTED);
 	(void)rmdir("run/keys");
+	(void)rmdir("run/wanted");
 	(void)rmdir("run");
 	ck_assert_int_eq(rmdir(folder), 0);
 	signer_close(&one);

@@ -189,18 +189,28 @@ allow_folder_of(int rules, const struct ruleset *over, const char *file)
 	return allow_place(rules, over, &place);
 }
 
+/* Every program asks for keys, and one writes them: whoever could, could make any token. */
+static int
+allow_copies(int rules, const struct ruleset *over, bool fetches)
+{
+	static const struct confine_place wanted = { "run/wanted", CONFINE_WRITE };
+	const struct confine_place copies = { "run/keys", fetches ? CONFINE_WRITE : CONFINE_READ };
+	int error = allow_place(rules, over, &copies);
+
+	return error != 0 ? error : allow_place(rules, over, &wanted);
+}
+
 /* What tokens are checked with, which every program looks at again while it serves. */
 static int
-allow_keys(int rules, const struct ruleset *over, const struct conf_auth *auth)
+allow_keys(int rules, const struct ruleset *over, const struct conf_auth *auth, bool fetches)
 {
-	static const struct confine_place copies = { "run/keys", CONFINE_WRITE };
 	const struct confine_place secret = { auth->secret_file, CONFINE_READ };
 	int error = 0;
 
 	if (auth->mode != AUTH_REQUIRED)
 		return 0;
 	if (auth->jwks != NULL)
-		error = auth->jwks_is_url ? allow_place(rules, over, &copies)
+		error = auth->jwks_is_url ? allow_copies(rules, over, fetches)
 					  : allow_folder_of(rules, over, auth->jwks);
 	if (error != 0 || auth->secret_file == NULL)
 		return error;
@@ -216,7 +226,7 @@ allow_places(
 	int error = own->sockets == CONFINE_ALL_SOCKETS ? allow_authorities(rules, over, conf) : 0;
 
 	if (error == 0)
-		error = allow_keys(rules, over, &conf->auth);
+		error = allow_keys(rules, over, &conf->auth, own->fetches_keys);
 	for (size_t i = 0; i < EVERYWHERE && error == 0; i++)
 		error = allow_place(rules, over, &everywhere[i]);
 	for (size_t i = 0; i < CONFINE_PLACES_MAX && own->places[i].path != NULL && error == 0; i++)

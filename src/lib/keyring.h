@@ -17,7 +17,7 @@
 #include "lib/token.h"
 
 #define KEYRING_COPY "run/keys/set.json" /* what provider has fetched */
-#define KEYRING_WANTED "run/keys/wanted" /* touched for a set that is newer than the copy */
+#define KEYRING_WANTED "run/wanted/keys" /* touched for a set that is newer than the copy */
 #define KEYRING_STALE_S (24 * 3600)
 #define KEYRING_WANT_EVERY_S 30
 
