@@ -226,6 +226,9 @@ put_problems(FILE *out, const struct conf *conf)
 	const struct problem *table = problem_table(&count);
 
 	(void)conf;
+	/* A refusal has its body read to the end, and that may be found to be no HTTP: another
+	 * refusal. */
+	(void)fprintf(out, "\t\trecursive_error_pages on;\n");
 	for (size_t i = 0; i < count; i++)
 		if (table[i].code != ERR_INTERNAL)
 			(void)fprintf(out, "\t\terror_page %d /.problem/%d;\n", table[i].status,

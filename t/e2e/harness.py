@@ -264,7 +264,7 @@ class Connection:
             name, _, value = line.partition(":")
             fields.append((name, value.strip()))
         answer = Answer(status, fields, b"")
-        if method != "HEAD" and status not in (204, 304):
+        if method != "HEAD" and status not in (100, 204, 304):
             if answer.field("Transfer-Encoding") == "chunked":
                 answer.body = self._chunks()
             elif answer.field("Content-Length") is not None:
