@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import socket
@@ -322,6 +323,50 @@ class Hostile(SocketCase):
                 for _ in range(20000):
                     peer.socket.send(request("/nope"))
             self.assert_serving()
+
+
+class EveryRoute(Case):
+    """Bodies that are not what was announced, on each route of each program, between good requests."""
+
+    FORGED = "/smuggled-in"
+
+    def strange(self, method, target):
+        """(what a peer sends, whether the connection may go on) of each kind of body."""
+        forged = request(self.FORGED)
+        kind = {"CONTENT_TYPE": "application/json"}
+        for pad in (b"", 5 * b"\0", 4000 * b" "):
+            body = pad + forged
+            yield request(target, method, body, **kind), True  # refused, or never looked at
+            yield request(target, method, body, length=len(pad), **kind), False
+            yield request(target, method, body, length=len(body) + 9, **kind), False
+            yield request(target, method, body, length="", **kind), False  # as if in chunks
+
+    def own(self, peer, name):
+        """Asks what only this question has the answer to: a problem with its trace."""
+        trace = os.urandom(16).hex()
+        out = peer.ask(f"/nope/{name}", HTTP_TRACEPARENT=f"00-{trace}-b7ad6b7169203331-01")
+        if out is None:
+            return False
+        self.assertEqual((status(out), json.loads(out.partition(b"\r\n\r\n")[2])["trace_id"]),
+                         (404, trace))
+        return True
+
+    def test_no_body_smuggles_a_request_or_shifts_the_answers(self):
+        for name in harness.PROGRAMS:
+            pid = self.service.pid(name)
+            for method, path in harness.routes(name):
+                target = re.sub(r"\{[^}]*\}", "987654321", path)
+                for sent, stays in self.strange(method, target):
+                    with self.subTest(method=method, path=path), \
+                            Peer(self.service, name) as peer:
+                        self.assertTrue(self.own(peer, name))
+                        peer.send(sent)
+                        out = peer.answer()
+                        self.assertIn(status(out) if out else 400, (200, 400, 404, 413, 415))
+                        self.assertTrue(self.own(peer, name) or not stays)
+            self.assertEqual(self.service.pid(name), pid, f"{name} has died")
+        self.assertEqual([line for line in self.service.events("request")
+                          if line["path"] == self.FORGED], [])
 
 
 class Exhausting(Case):
