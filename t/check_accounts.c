@@ -63,8 +63,8 @@ static const struct listed_route listed[] = {
 	{ METHOD_DELETE, "/accounts/{id}", ROLE_MANAGER | ROLE_ADMIN },
 	{ METHOD_POST, "/accounts/{id}/upload_image", ROLE_MANAGER | ROLE_ADMIN },
 	{ METHOD_POST, "/accounts/{id}/upload-image", ROLE_MANAGER | ROLE_ADMIN },
-	{ METHOD_POST, "/private/accounts/{id}/export", ROLES_ANYONE },
-	{ METHOD_POST, "/private/accounts/{id}/erase", ROLES_ANYONE },
+	{ METHOD_POST, "/private/accounts/{id}/export", ROLE_OPERATOR },
+	{ METHOD_POST, "/private/accounts/{id}/erase", ROLE_OPERATOR },
 	{ METHOD_GET, "/healthz/accounts", ROLES_ANYONE },
 	{ METHOD_GET, "/metrics/accounts", ROLE_ADMIN },
 };

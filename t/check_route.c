@@ -160,7 +160,7 @@ static const struct route routes[] = { { METHOD_GET, "/events", ROLES_ALL, echo,
 	{ METHOD_GET, "/events/{id}", ROLES_ALL, one, NULL },
 	{ METHOD_DELETE, "/events/{id}", ROLE_ADMIN, echo, NULL },
 	{ METHOD_PUT, "/events/{id}/{part}", ROLES_ALL, echo, NULL },
-	{ METHOD_POST, ROUTE_PRIVATE "only", ROLES_ANYONE, created, NULL }, /* in no list */
+	{ METHOD_POST, ROUTE_PRIVATE "only", ROLE_OPERATOR, created, NULL }, /* in no list */
 	{ METHOD_POST, "/only-post", ROLES_ANYONE, created, NULL },
 	{ METHOD_GET, "/table", ROLES_ALL, csv, "application/json,text/csv" },
 	{ METHOD_GET, "/conflict", ROLES_ALL, conflict, NULL },
@@ -607,6 +607,7 @@ static const struct route guarded[] = { { METHOD_GET, "/all", ROLES_ALL, who_ask
 	{ METHOD_POST, "/all", ROLE_ADMIN, who_asks, NULL },
 	{ METHOD_GET, "/admin", ROLE_ADMIN, who_asks, NULL },
 	{ METHOD_GET, "/csv", ROLE_ADMIN, who_asks, "text/csv" },
+	{ METHOD_GET, "/operator", ROLE_OPERATOR, who_asks, NULL },
 	{ METHOD_GET, "/anyone", ROLES_ANYONE, who_asks, NULL }, { 0 } };
 
 static char token_folder[] = "/tmp/check_route.XXXXXX";
@@ -727,11 +728,24 @@ START_TEST(the_operator_needs_no_token)
 {
 	tokens_begin();
 	run_as("POST", "/all", "CAREDESK_OPERATOR=1");
-	ck_assert_str_eq(body(), "operator 15 0 0");
+	ck_assert_str_eq(body(), "operator 47 0 0");
 	run_as("POST", "/all", "HTTP_CAREDESK_OPERATOR=1");
 	ck_assert_int_eq(status(), 401);
 	run_as("POST", "/all", "CAREDESK_OPERATOR=");
 	ck_assert_int_eq(status(), 401);
+	tokens_end();
+}
+END_TEST
+
+START_TEST(what_is_for_the_operator_is_for_no_token)
+{
+	tokens_begin();
+	run_as("GET", "/operator", bearer(ADMIN));
+	ck_assert_int_eq(status(), 403);
+	run_as("GET", "/operator", "");
+	ck_assert_int_eq(status(), 401);
+	run_as("GET", "/operator", "CAREDESK_OPERATOR=1");
+	ck_assert_int_eq(status(), 200);
 	tokens_end();
 }
 END_TEST
@@ -748,4 +762,5 @@ CHECK_MAIN(route,
 	the_table_is_listed_with_methods_and_roles,
 	one_request_knows_nothing_of_the_errors_of_the_one_before,
 	a_route_that_is_not_for_anyone_needs_a_token_with_one_of_its_roles,
-	every_401_says_the_same_and_how_to_come_in, the_operator_needs_no_token })
+	every_401_says_the_same_and_how_to_come_in, the_operator_needs_no_token,
+	what_is_for_the_operator_is_for_no_token })

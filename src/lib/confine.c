@@ -151,7 +151,7 @@ allow_place(int rules, const struct ruleset *over, const struct confine_place *p
 	int error = 0;
 
 	if (rule.parent_fd < 0)
-		return errno == ENOENT || errno == EACCES ? 0 : errno;
+		return 0; /* what cannot be reached need not be allowed */
 	if (fstat(rule.parent_fd, &st) == 0 && !S_ISDIR(st.st_mode))
 		rule.allowed_access &= OF_FILES;
 	if (syscall(SYS_landlock_add_rule, rules, LANDLOCK_RULE_PATH_BENEATH, &rule, 0) != 0)

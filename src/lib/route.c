@@ -127,7 +127,7 @@ authorize(const struct route *route, struct request *req)
 	enum err err = OK;
 
 	if (req->by_operator)
-		auth_grant(WHO_OPERATOR, ROLES_ALL, who);
+		auth_grant(WHO_OPERATOR, ROLES_ALL | ROLE_OPERATOR, who);
 	else if ((route->roles & ROLE_NONE) != 0)
 		auth_grant(WHO_ANYONE, ROLE_NONE, who);
 	else if ((err = auth_check(req->authorization, who)) != OK)
@@ -242,7 +242,7 @@ route_list(const struct route *routes)
 	for (; routes->path != NULL; routes++) {
 		const char *comma = "";
 
-		if (strncmp(routes->path, ROUTE_PRIVATE, strlen(ROUTE_PRIVATE)) == 0)
+		if (routes->roles == ROLE_OPERATOR)
 			continue;
 		for (size_t i = 0; i < COUNT(method_names); i++)
 			if (routes->method == method_names[i].bit)

@@ -20,7 +20,8 @@ enum role {
 	ROLE_MANAGER = 1 << 1,
 	ROLE_ACCOUNTANT = 1 << 2,
 	ROLE_ADMIN = 1 << 3,
-	ROLE_NONE = 1 << 4 /* also without a token */
+	ROLE_NONE = 1 << 4, /* also without a token */
+	ROLE_OPERATOR = 1 << 5 /* by nginx's private socket only, whatever a token says */
 };
 
 #define ROLES_ALL (ROLE_CAREGIVER | ROLE_MANAGER | ROLE_ACCOUNTANT | ROLE_ADMIN)
