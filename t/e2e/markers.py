@@ -17,8 +17,7 @@ from hostile import FORM, GOOD, LINES, good_json, routes
 MARK = "qzxmarkqzx"  # with the word of what it is behind it
 MARKS = ("name", "mail", "address", "member", "token", "key", "file", "cursor", "other", "part")
 # Where what is stored may be.
-HOMES = {"name": ("db/accounts.db",), "mail": ("db/accounts.db",), "address": ("db/accounts.db",),
-         "key": ("db/",)}
+HOMES = {"name": ("db/accounts.db",), "mail": ("db/accounts.db",), "address": ("db/accounts.db",)}
 
 
 def mark(what):
