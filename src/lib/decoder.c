@@ -56,15 +56,6 @@ union control {
 
 /* --- A picture's process. */
 
-/* Beyond the first it is told, beyond the second it is killed. */
-static void
-limit(int resource, rlim_t told, rlim_t killed)
-{
-	const struct rlimit limits = { told, killed };
-
-	(void)setrlimit(resource, &limits);
-}
-
 static bool
 write_all(int fd, const void *bytes, size_t n)
 {
@@ -109,10 +100,12 @@ become_worker(const struct question *question, const int files[FILES], int say)
 	(void)close(files[0]);
 	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
 	(void)alarm(DECODER_WAIT_MAX_S);
-	limit(RLIMIT_CPU, DECODER_TIME_MAX_S, DECODER_TIME_MAX_S + 1);
-	limit(RLIMIT_FSIZE, IMAGE_BYTES_MAX, IMAGE_BYTES_MAX);
+	(void)setrlimit(
+	    RLIMIT_CPU, &(const struct rlimit){ DECODER_TIME_MAX_S, DECODER_TIME_MAX_S + 1 });
+	(void)setrlimit(RLIMIT_FSIZE, &(const struct rlimit){ IMAGE_BYTES_MAX, IMAGE_BYTES_MAX });
 	if (!confine_is_sanitized()) /* whose shadow of memory is larger */
-		limit(RLIMIT_AS, DECODER_MEMORY_MAX, DECODER_MEMORY_MAX);
+		(void)setrlimit(
+		    RLIMIT_AS, &(const struct rlimit){ DECODER_MEMORY_MAX, DECODER_MEMORY_MAX });
 	if (!confine_worker())
 		_exit(EXIT_FAILURE);
 	look_at(question, bytes, files[1], say);
