@@ -20,7 +20,7 @@
 #include "lib/err.h"
 
 #define POOL_THREADS_MAX 512
-#define POOL_STACK_BYTES (256 * 1024)
+#define POOL_STACK_BYTES (1024 * 1024) /* what is never touched takes no memory */
 
 struct pool_work {
 	/* A thread's own things; NULL is a failure, the thread then ends. */
