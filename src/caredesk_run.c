@@ -280,13 +280,10 @@ drop_foreign_keys(const struct conf_auth *auth)
 {
 	unsigned char bytes[DIGEST_BYTES];
 	char hex[2 * DIGEST_BYTES + 1], known[2 * DIGEST_BYTES + 1];
-	struct digest digest;
 
 	if (auth->mode != AUTH_REQUIRED || !auth->jwks_is_url)
 		return OK;
-	digest_begin(&digest);
-	digest_add(&digest, auth->jwks, strlen(auth->jwks));
-	digest_end(&digest, bytes);
+	digest_of(auth->jwks, strlen(auth->jwks), bytes);
 	text_to_hex(bytes, sizeof(bytes), hex);
 	read_keys_of(known);
 	if (strcmp(known, hex) == 0)

@@ -272,29 +272,6 @@ query_caregivers(const struct request *req, struct report_filter *filter)
 	return OK;
 }
 
-static int
-compare(const void *a, const void *b)
-{
-	int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
-
-	return (x > y) - (x < y);
-}
-
-static void
-sort_caregivers(struct report_filter *filter)
-{
-	int64_t *ids = filter->caregiver_ids;
-	size_t kept = 0;
-
-	if (filter->caregiver_count == 0)
-		return;
-	qsort(ids, filter->caregiver_count, sizeof(*ids), compare);
-	for (size_t i = 1; i < filter->caregiver_count; i++)
-		if (ids[i] != ids[kept])
-			ids[++kept] = ids[i];
-	filter->caregiver_count = kept + 1;
-}
-
 /* What looks like a filter is refused where it is none: passed over, it would give a report of
  * everybody. */
 static void
@@ -331,7 +308,7 @@ read_query(struct request *req, struct question *question)
 	request_param_time(req, "max_time", &filter->max_time_us, &found);
 	if ((err = query_caregivers(req, filter)) != OK || (err = err_pending()) != OK)
 		return err;
-	sort_caregivers(filter);
+	filter->caregiver_count = scope_sort(filter->caregiver_ids, filter->caregiver_count);
 	return OK;
 }
 
@@ -380,7 +357,8 @@ read_body(struct request *req, struct question *question)
 	free(bytes);
 	if (err != OK || (err = err_pending()) != OK)
 		return err;
-	sort_caregivers(&question->filter);
+	question->filter.caregiver_count =
+	    scope_sort(question->filter.caregiver_ids, question->filter.caregiver_count);
 	return OK;
 }
 

@@ -24,16 +24,16 @@ compare(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
-static void
-sort_ids(struct scope *scope)
+size_t
+scope_sort(int64_t *ids, size_t count)
 {
 	size_t kept = 0;
 
-	qsort(scope->ids, scope->count, sizeof(scope->ids[0]), compare);
-	for (size_t i = 0; i < scope->count; i++)
-		if (kept == 0 || scope->ids[i] != scope->ids[kept - 1])
-			scope->ids[kept++] = scope->ids[i];
-	scope->count = kept;
+	qsort(ids, count, sizeof(*ids), compare);
+	for (size_t i = 0; i < count; i++)
+		if (kept == 0 || ids[i] != ids[kept - 1])
+			ids[kept++] = ids[i];
+	return kept;
 }
 
 static void
@@ -79,7 +79,7 @@ scope_begin(struct scope *scope, enum scope_right right, const struct who *who)
 		scope->ids[scope->count++] = who->caregiver_id;
 	if (!scope->all && (roles & rights[right].account) != 0)
 		take_email(scope, who->name);
-	sort_ids(scope);
+	scope->count = scope_sort(scope->ids, scope->count);
 	write_list(scope);
 }
 

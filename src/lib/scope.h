@@ -40,6 +40,9 @@ struct scope {
 /* For who is asked nothing: the operator's command, health, tests. */
 extern const struct scope scope_all;
 
+/* IDS ascending, each once; how many that are. */
+size_t scope_sort(int64_t *ids, size_t count);
+
 /* What RIGHT gives to WHO, by their roles. */
 void scope_begin(struct scope *scope, enum scope_right right, const struct who *who);
 
