@@ -375,10 +375,12 @@ make_key(const struct question *question, struct cache_key *key)
 	digest_add(&digest, question->format->name, strlen(question->format->name) + 1);
 	digest_add(&digest, &filter->min_time_us, sizeof(filter->min_time_us));
 	digest_add(&digest, &filter->max_time_us, sizeof(filter->max_time_us));
+	digest_add(&digest, &filter->caregiver_count, sizeof(filter->caregiver_count));
 	digest_add(&digest, filter->caregiver_ids,
 	    filter->caregiver_count * sizeof(filter->caregiver_ids[0]));
 	if (!filter->scope->all)
-		digest_add(&digest, filter->scope->list, filter->scope->list_n);
+		digest_add(&digest, filter->scope->ids,
+		    filter->scope->count * sizeof(filter->scope->ids[0]));
 	digest_end(&digest, key->digest);
 }
 

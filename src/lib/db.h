@@ -133,8 +133,10 @@ struct db_query {
 
 void db_query(struct db_query *q, struct db *db, const struct db_sql *sql);
 
-/* The next parameter. Text and bytes must stay until db_done(). */
+/* The next parameter.  Text and bytes must stay until db_done(); numbers are copied, as a JSON
+ * array for json_each(). */
 void db_bind_int(struct db_query *q, int64_t value);
+void db_bind_ints(struct db_query *q, const int64_t *values, size_t count);
 void db_bind_text(struct db_query *q, const char *s, size_t n);
 void db_bind_bytes(struct db_query *q, const void *bytes, size_t n);
 void db_bind_null(struct db_query *q);

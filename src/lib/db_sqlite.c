@@ -764,6 +764,27 @@ db_bind_int(struct db_query *q, int64_t value)
 }
 
 void
+db_bind_ints(struct db_query *q, const int64_t *values, size_t count)
+{
+	sqlite3_str *list = sqlite3_str_new(NULL);
+	int i = next_parameter(q), n;
+	char *text;
+
+	for (size_t k = 0; k < count; k++)
+		sqlite3_str_appendf(list, "%c%lld", k == 0 ? '[' : ',', (long long)values[k]);
+	sqlite3_str_appendall(list, count == 0 ? "[]" : "]");
+	n = sqlite3_str_length(list);
+	text = sqlite3_str_finish(list);
+	if (i == 0)
+		sqlite3_free(text);
+	else
+		bound(q,
+		    text == NULL ? SQLITE_NOMEM
+				 : sqlite3_bind_text64(q->statement->stmt, i, text,
+				       (sqlite3_uint64)n, sqlite3_free, SQLITE_UTF8));
+}
+
+void
 db_bind_text(struct db_query *q, const char *s, size_t n)
 {
 	int i = next_parameter(q);

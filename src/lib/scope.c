@@ -36,22 +36,6 @@ scope_sort(int64_t *ids, size_t count)
 	return kept;
 }
 
-static void
-write_list(struct scope *scope)
-{
-	char *end = scope->list;
-
-	*end++ = '[';
-	for (size_t i = 0; i < scope->count; i++) {
-		if (i > 0)
-			*end++ = ',';
-		end += text_int(scope->ids[i], end);
-	}
-	*end++ = ']';
-	*end = '\0';
-	scope->list_n = (size_t)(end - scope->list);
-}
-
 /* A name that is no mail address is that of no account. */
 static void
 take_email(struct scope *scope, const char *name)
@@ -80,7 +64,6 @@ scope_begin(struct scope *scope, enum scope_right right, const struct who *who)
 	if (!scope->all && (roles & rights[right].account) != 0)
 		take_email(scope, who->name);
 	scope->count = scope_sort(scope->ids, scope->count);
-	write_list(scope);
 }
 
 void
@@ -95,7 +78,6 @@ scope_narrow(struct scope *scope, const int64_t *ids, size_t count)
 			scope->ids[kept++] = scope->ids[i];
 	}
 	scope->count = kept;
-	write_list(scope);
 }
 
 bool
@@ -112,5 +94,5 @@ scope_bind(const struct scope *scope, struct db_query *q)
 	if (scope->all)
 		db_bind_null(q);
 	else
-		db_bind_text(q, scope->list, scope->list_n);
+		db_bind_ints(q, scope->ids, scope->count);
 }

@@ -3,8 +3,8 @@
  * account of one mail address.
  *
  * It is bound into the statements themselves, so that what is foreign is as if it were not there:
- * no count, page or ETag tells the two apart.  Several roles give what each of them gives.  What a
- * statement binds of it is lent by the scope.  Plain data; any thread.
+ * no count, page or ETag tells the two apart.  Several roles give what each of them gives.  Plain
+ * data; any thread.
  */
 #ifndef CAREDESK_SCOPE_H
 #define CAREDESK_SCOPE_H
@@ -15,11 +15,9 @@
 
 #include "lib/db.h"
 #include "lib/email.h"
-#include "lib/text.h"
 #include "lib/who.h"
 
 #define SCOPE_CAREGIVERS_MAX (WHO_CAREGIVERS_MAX + 1) /* theirs, and one's own */
-#define SCOPE_LIST_SIZE (SCOPE_CAREGIVERS_MAX * TEXT_INT_SIZE + 2)
 
 enum scope_right {
 	SCOPE_EVENTS_READ,
@@ -32,8 +30,6 @@ struct scope {
 	bool all; /* nothing of what follows matters */
 	size_t count;
 	int64_t ids[SCOPE_CAREGIVERS_MAX]; /* of caregivers, ascending, each once */
-	size_t list_n;
-	char list[SCOPE_LIST_SIZE]; /* the same as JSON, for json_each() */
 	char email[WHO_NAME_MAX + EMAIL_DOMAIN_MAX + 1]; /* folded; "" for nobody's */
 };
 
