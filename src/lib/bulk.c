@@ -13,6 +13,7 @@
 #include "lib/tariff.h"
 
 #define BATCH 4096 /* events whose sums are added together */
+#define MANY 4096 /* events that find more of the file in memory */
 #define PRICES 256 /* kept at hand, one a type */
 #define BAD_LINES_MAX 10 /* told of; no further lines are looked at then */
 
@@ -397,8 +398,10 @@ bulk_write(struct bulk *bulk, struct db *db, const struct audit_actor *actor,
 	w->bulk = bulk;
 	w->told = told;
 	w->ctx = ctx;
+	err = bulk_count(bulk) < MANY ? OK : db_expect_many(db);
 	/* Nothing is written before all is known to be good, so that nothing need be undone. */
-	if ((err = each_entry(w, check_entry)) == OK && (err = each_entry(w, write_entry)) == OK)
+	if (err == OK && (err = each_entry(w, check_entry)) == OK &&
+	    (err = each_entry(w, write_entry)) == OK)
 		err = add_sums(w);
 	free(w);
 	return err;

@@ -52,7 +52,7 @@ struct db_schema {
 	uint32_t id; /* written into the file, to know it again */
 	const struct embedded *migrations; /* in order, each one transaction; NULL name ends */
 	bool sorts_in_files; /* what is too large for the cache, rather than in memory */
-	int writer_cache_kib; /* 0: as much as serves random access */
+	int writer_cache_kib; /* 0: as much as serves single changes */
 	/* What a migration does beyond its text, in its transaction, when it has become VERSION; or
 	 * NULL. */
 	enum err (*migrated)(struct db *db, int version);
@@ -97,6 +97,10 @@ bool db_in_transaction(const struct db *db);
 
 /* Within the writer's transaction: changes the file without changing what is in it. */
 enum err db_touch(struct db *db) MUST_CHECK;
+
+/* Within the writer's transaction, before changes all over the file: until it ends, more of the
+ * file is held in memory. */
+enum err db_expect_many(struct db *db) MUST_CHECK;
 
 /* Rows that this connection has inserted, changed or deleted, ever. */
 int64_t db_changes(const struct db *db);

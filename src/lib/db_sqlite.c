@@ -23,8 +23,10 @@
 #include "lib/log.h"
 
 #define BUSY_TIMEOUT_MS 5000
-#define WRITER_CACHE_KIB 16384
-#define READER_CACHE_KIB 2048
+/* The kernel holds the files; of our own, what lies above the leaves is enough. */
+#define WRITER_CACHE_KIB 2048
+#define READER_CACHE_KIB 256
+#define MANY_CACHE_KIB 16384
 #define LOG_RESTART_PAGES 65536 /* readers are waited for, rather than letting the log grow on */
 #define RESTART_TIMEOUT_MS 50
 #define PROGRESS_STEPS 10000 /* between looks at the deadline */
@@ -48,6 +50,8 @@ struct db {
 	int log_pages, left_pages; /* in the log; of them, left there by the last checkpoint */
 	int64_t touches; /* changes that SQLite does not count */
 	int64_t until_us;
+	int cache_kib;
+	bool expects_many;
 	struct db_statement *buckets[BUCKETS];
 };
 
@@ -282,22 +286,30 @@ look_at_deadline(void *ctx)
 }
 
 static enum err
+set_cache(struct db *db, int kib)
+{
+	char text[64];
+
+	(void)snprintf(text, sizeof(text), "PRAGMA cache_size = -%d", kib);
+	return script(db, text, text);
+}
+
+static enum err
 settle(struct db *db, enum db_mode mode, const struct db_schema *schema)
 {
-	int cache_kib = schema->writer_cache_kib;
-	char text[64];
 	enum err err;
 
 	(void)sqlite3_busy_timeout(db->handle, BUSY_TIMEOUT_MS);
 	sqlite3_progress_handler(db->handle, PROGRESS_STEPS, look_at_deadline, db);
 	if (mode == DB_READ)
-		cache_kib = READER_CACHE_KIB;
-	else if (cache_kib == 0)
-		cache_kib = WRITER_CACHE_KIB;
-	(void)snprintf(text, sizeof(text), "PRAGMA cache_size = -%d", cache_kib);
+		db->cache_kib = READER_CACHE_KIB;
+	else if (schema->writer_cache_kib != 0)
+		db->cache_kib = schema->writer_cache_kib;
+	else
+		db->cache_kib = WRITER_CACHE_KIB;
 	if ((err = configure(db)) != OK || (err = set_all(db, common_settings)) != OK ||
 	    (err = set_all(db, schema->sorts_in_files ? sort_in_files : sort_in_memory)) != OK ||
-	    (err = script(db, text, text)) != OK)
+	    (err = set_cache(db, db->cache_kib)) != OK)
 		return err;
 	if (mode == DB_READ)
 		return set_all(db, reader_settings);
@@ -564,12 +576,30 @@ db_begin(struct db *db)
 }
 
 enum err
+db_expect_many(struct db *db)
+{
+	db->expects_many = true;
+	return set_cache(db, MANY_CACHE_KIB);
+}
+
+static void
+expect_few(struct db *db)
+{
+	if (db->expects_many && set_cache(db, db->cache_kib) == OK) {
+		db->expects_many = false;
+		(void)sqlite3_db_release_memory(db->handle);
+	}
+}
+
+enum err
 db_commit(struct db *db)
 {
 	enum err err = script(db, "COMMIT", "commit");
 
 	if (err != OK)
 		db_rollback(db);
+	else
+		expect_few(db);
 	return err;
 }
 
@@ -585,11 +615,12 @@ db_rollback(struct db *db)
 	static const struct db_sql rollback = { "rollback", "ROLLBACK" };
 
 	if (!db_in_transaction(db))
-		return;
-	if (reads_only(db))
+		; /* a failure has ended it */
+	else if (reads_only(db))
 		(void)control(db, &rollback);
 	else
 		(void)script(db, rollback.text, rollback.name);
+	expect_few(db);
 }
 
 enum err
@@ -1065,7 +1096,7 @@ db_plan(struct db *db, const struct db_sql *sql, char **plan)
 
 /* --- Readers. */
 
-#define FREE_MAX 32 /* kept for the next one who borrows */
+#define FREE_MAX 8 /* kept for the next one who borrows; more seldom read at once */
 
 struct db_readers {
 	const char *file;
