@@ -214,7 +214,7 @@ static const struct {
 	{ 'w', "head", "SET:SEQ:DIGEST",
 	    "audit verify: a head that was printed before; may be given again" },
 	{ 'v', "version", NULL, "print the version" },
-	{ 'h', "help", NULL, "print this, or what one command takes" },
+	{ 'h', "help", NULL, "print this, or what a command, or a group such as audit, takes" },
 };
 
 #define OPTIONS (sizeof(options_known) / sizeof(options_known[0]))
@@ -235,20 +235,45 @@ print_options(FILE *out, const char *letters)
 	}
 }
 
+/* Whether it is one of "audit list" and "audit verify", for the group audit; "" is all of them. */
+static bool
+is_in_group(const struct command *command, const char *group)
+{
+	size_t n = strlen(group);
+
+	return n == 0 || (strncmp(command->name, group, n) == 0 && command->name[n] == ' ');
+}
+
+/* Whether one of the group takes it, or all do. */
+static bool
+group_takes(const char *group, char letter)
+{
+	if (group[0] == '\0' || strchr(OPTIONS_OF_ALL, letter) != NULL)
+		return true;
+	for (size_t i = 0; i < COMMANDS; i++)
+		if (is_in_group(&commands[i], group) && strchr(commands[i].takes, letter) != NULL)
+			return true;
+	return false;
+}
+
 static void
-usage(FILE *out)
+usage(FILE *out, const char *group)
 {
 	char name[48];
 
-	(void)fprintf(out, "Usage: caredesk COMMAND [ARGUMENT]... [OPTION]...\n\n");
+	(void)fprintf(out, "Usage: caredesk %s%sCOMMAND [ARGUMENT]... [OPTION]...\n\n", group,
+	    group[0] != '\0' ? " " : "");
 	for (size_t i = 0; i < COMMANDS; i++) {
+		if (!is_in_group(&commands[i], group))
+			continue;
 		(void)snprintf(
 		    name, sizeof(name), "%s %s", commands[i].name, commands[i].arguments);
 		(void)fprintf(out, "  %-22s %s\n", name, commands[i].help);
 	}
 	(void)fprintf(out, "\n");
 	for (size_t i = 0; i < OPTIONS; i++)
-		print_options(out, (const char[]){ options_known[i].letter, '\0' });
+		if (group_takes(group, options_known[i].letter))
+			print_options(out, (const char[]){ options_known[i].letter, '\0' });
 }
 
 static void
@@ -264,7 +289,7 @@ static enum err
 print_help(const struct caredesk_options *options)
 {
 	(void)options;
-	usage(stdout);
+	usage(stdout, "");
 	return OK;
 }
 
@@ -346,7 +371,7 @@ take_audit_option(char letter, struct caredesk_options *options)
 	case 'w':
 		return add_head(options);
 	default:
-		return letter == '?' ? fail(ERR_INPUT, "see caredesk --help") : OK;
+		return OK;
 	}
 }
 
@@ -409,7 +434,22 @@ take_option(char letter, char *given, struct caredesk_options *options)
 	}
 }
 
-/* The options, and where the words begin (optind). */
+/* What is none; getopt_long() has looked at TEXT, or at a letter of it or of what is behind it. */
+static enum err
+refuse_option(char why, const char *text)
+{
+	if (why == ':')
+		return fail(ERR_INPUT, "%s needs a value", text);
+	if (optopt == 0)
+		return fail(ERR_INPUT, "there is no option %s", text);
+	for (size_t i = 0; i < OPTIONS && strncmp(text, "--", 2) == 0; i++)
+		if (options_known[i].letter == optopt && options_known[i].value == NULL &&
+		    strncmp(text + 2, options_known[i].name, strcspn(text + 2, "=")) == 0)
+			return fail(ERR_INPUT, "--%s takes no value", options_known[i].name);
+	return fail(ERR_INPUT, "there is no option -%c", optopt);
+}
+
+/* The options, and where the words begin (optind), which are found behind one that is bad, too. */
 static enum err
 read_options(int argc, char **argv, char given[GIVEN_SIZE], struct caredesk_options *options)
 {
@@ -422,8 +462,12 @@ read_options(int argc, char **argv, char given[GIVEN_SIZE], struct caredesk_opti
 			.has_arg = options_known[i].value != NULL ? required_argument : no_argument,
 			.val = options_known[i].letter };
 	memset(given, '\0', GIVEN_SIZE);
-	while (err == OK && (letter = getopt_long(argc, argv, "h", names, NULL)) != -1)
-		err = take_option((char)letter, given, options);
+	opterr = 0;
+	while ((letter = getopt_long(argc, argv, ":h", names, NULL)) != -1)
+		if (err == OK)
+			err = letter == '?' || letter == ':'
+			    ? refuse_option((char)letter, argv[optind - 1])
+			    : take_option((char)letter, given, options);
 	return err;
 }
 
@@ -443,17 +487,36 @@ begins_with(char **words, const char *name, int *count)
 	return true;
 }
 
-/* *COUNT is how many words its name has. */
-static enum err
-find_command(char **words, const struct command **found, int *count)
+/* NULL if they name none; *COUNT is how many words its name has. */
+static const struct command *
+find_command(char **words, int *count)
 {
 	for (size_t i = 0; i < COMMANDS; i++)
-		if (begins_with(words, commands[i].name, count)) {
-			*found = &commands[i];
-			return OK;
-		}
-	return fail(ERR_INPUT, "no command %s%s%s; see caredesk --help", words[0],
-	    words[1] != NULL ? " " : "", words[1] != NULL ? words[1] : "");
+		if (begins_with(words, commands[i].name, count))
+			return &commands[i];
+	return NULL;
+}
+
+/* The group that the words begin with; "" if it is that of all. */
+static const char *
+find_group(char **words)
+{
+	for (size_t i = 0; i < COMMANDS && words[0] != NULL; i++)
+		if (is_in_group(&commands[i], words[0]))
+			return words[0];
+	return "";
+}
+
+/* Where COMMAND is none that there is. */
+static enum err
+check_named(const struct command *command, const char *group, char **words)
+{
+	if (command != NULL)
+		return OK;
+	if (words[group[0] != '\0'] == NULL)
+		return fail(ERR_INPUT, "which command%s%s?", group[0] != '\0' ? " of " : "", group);
+	return fail(ERR_INPUT, "no command %s%s%s", words[0], words[1] != NULL ? " " : "",
+	    words[1] != NULL ? words[1] : "");
 }
 
 static enum err
@@ -509,6 +572,28 @@ run_command(const struct command *command, const struct caredesk_options *option
 	return fflush(stdout) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 
+/* The words of a command line that is no good, and where it says what is. */
+static int
+refuse_line(const struct command *command, const char *group)
+{
+	const char *name = command != NULL ? command->name : group;
+
+	(void)give_up();
+	(void)fprintf(stderr, "try caredesk %s%s--help\n", name, name[0] != '\0' ? " " : "");
+	return EXIT_FAILURE;
+}
+
+/* Of a command, of a group, or of all. */
+static int
+show_help(const struct command *command, const char *group)
+{
+	if (command != NULL)
+		usage_of(stdout, command);
+	else
+		usage(stdout, group);
+	return fflush(stdout) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
+
 int
 main(int argc, char **argv)
 {
@@ -518,35 +603,27 @@ main(int argc, char **argv)
 		.ttl_s = TOKEN_LIFE_MAX_S,
 		.audit = { .since_us = INT64_MIN, .until_us = INT64_MAX, .most = 100 },
 	};
-	const struct command *command = NULL;
-	char given[GIVEN_SIZE];
+	const struct command *command;
+	const char *group;
+	char given[GIVEN_SIZE], **words;
 	int named = 0;
+	bool alone; /* a name of none, or of a group */
 	enum err err;
 
 	log_open("caredesk");
-	if ((err = read_options(argc, argv, given, &options)) == OK && optind < argc &&
-	    (err = find_command(argv + optind, &command, &named)) != OK)
-		return give_up();
-	if (err == OK && strchr(given, 'h') != NULL) {
-		if (command != NULL)
-			usage_of(stdout, command);
-		else
-			usage(stdout);
-		return EXIT_SUCCESS;
-	}
-	if (err == OK && strchr(given, 'v') != NULL)
+	err = read_options(argc, argv, given, &options);
+	words = argv + optind;
+	command = find_command(words, &named);
+	group = find_group(words);
+	alone = command == NULL && words[group[0] != '\0'] == NULL;
+	if (err == OK && strchr(given, 'h') != NULL && (command != NULL || alone))
+		return show_help(command, group);
+	if (err == OK && strchr(given, 'v') != NULL && (command != NULL || words[0] == NULL))
 		return print_version(&options) == OK ? EXIT_SUCCESS : EXIT_FAILURE;
-	if (err == OK && command == NULL)
-		err = fail(ERR_INPUT, "which command?");
-	if (err == OK && check_taken(command, given, argc - optind - named) == OK) {
-		options.argument = argv[optind + named];
-		options.second = options.argument != NULL ? argv[optind + named + 1] : NULL;
-		return run_command(command, &options);
-	}
-	(void)give_up();
-	if (command != NULL)
-		usage_of(stderr, command);
-	else
-		usage(stderr);
-	return EXIT_FAILURE;
+	if (err != OK || check_named(command, group, words) != OK ||
+	    check_taken(command, given, argc - optind - named) != OK)
+		return refuse_line(command, group);
+	options.argument = words[named];
+	options.second = options.argument != NULL ? words[named + 1] : NULL;
+	return run_command(command, &options);
 }

@@ -140,16 +140,55 @@ class Words(DataCase):
                     self.assertIn(word, done.stdout)
                 self.assertEqual("--events" in done.stdout, name == "demo")
 
-    def test_what_a_command_does_not_take_is_refused_with_its_usage(self):
-        for arguments in (["import"], ["backup"], ["restore"], ["import", "a", "b"],
-                          ["migrate", "a"], ["demo", "a"], ["recount", "--events", "5"],
-                          ["migrate", "--repair"], ["import", "a", "--caregivers", "5"],
-                          ["demo", "--repair"], ["demo", "--nope"], ["demo", "--events"],
-                          ["version", "--repair"], ["--repair"]):
-            with self.subTest(arguments):
-                done = harness.caredesk(*arguments, cwd="/")
+    def test_a_group_of_commands_tells_what_each_takes(self):
+        for group, commands, words, none in (
+                ("audit", ("list", "verify"), ("--person ID", "--head SET:SEQ:DIGEST"), "--yes"),
+                ("person", ("export ID [DIR]", "erase ID"), ("--yes",), "--person")):
+            with self.subTest(group):
+                done = harness.caredesk(group, "--help")
+                self.assertEqual((done.returncode, done.stderr), (0, ""))
+                self.assertIn(f"Usage: caredesk {group} COMMAND", done.stdout)
+                for word in [f"{group} {command}" for command in commands] + [
+                        "--config", "--data", "--help", *words]:
+                    self.assertIn(f"  {word} ", done.stdout)
+                self.assertNotIn(f"  {none} ", done.stdout)
+                self.assertNotIn("rotate-log", done.stdout)
+
+    def test_what_is_not_taken_is_told_in_a_line_and_where_to_look_in_another(self):
+        for line, words, name in (
+                ("import", "import needs FILE", "import"), ("backup", "backup needs DIR", "backup"),
+                ("restore", "restore needs DIR", "restore"),
+                ("import a b", "import takes only FILE", "import"),
+                ("migrate a", "migrate takes no argument", "migrate"),
+                ("demo a", "demo takes no argument", "demo"),
+                ("recount --events 5", "recount takes no --events", "recount"),
+                ("migrate --repair", "migrate takes no --repair", "migrate"),
+                ("import a --caregivers 5", "import takes no --caregivers", "import"),
+                ("version --repair", "version takes no --repair", "version"),
+                ("audit list --head x", "audit list takes no --head", "audit list"),
+                ("demo --nope", "there is no option --nope", "demo"),
+                ("--nope demo", "there is no option --nope", "demo"),
+                ("demo --nope=5", "there is no option --nope=5", "demo"),
+                ("demo -q", "there is no option -q", "demo"),
+                ("demo --config=f -dq", "there is no option -d", "demo"),
+                ("demo --events", "--events needs a value", "demo"),
+                ("person erase 1 --yes=1", "--yes takes no value", "person erase"),
+                ("demo --events x --nope", "--events must be a whole number", "demo"),
+                ("audit list --since x", "--since: ", "audit list"),
+                ("nope", "no command nope", ""), ("nope --help", "no command nope", ""),
+                ("nope --version", "no command nope", ""),
+                ("audit nope", "no command audit nope", "audit"),
+                ("audit nope --help", "no command audit nope", "audit"),
+                ("audit", "which command of audit?", "audit"), ("--repair", "which command?", ""),
+                ("audit --nope", "there is no option --nope", "audit"), ("", "which command?", "")):
+            with self.subTest(line):
+                done = harness.caredesk(*line.split(), cwd="/")
                 self.assertEqual((done.returncode, done.stdout), (1, ""))
-                self.assertIn("Usage: caredesk", done.stderr)
+                told, hint = done.stderr.splitlines()
+                self.assertTrue(told.startswith(f"caredesk: {words}"), told)
+                self.assertEqual(hint, " ".join(f"try caredesk {name} --help".split()))
+                help_of = harness.caredesk(*hint.split()[2:])
+                self.assertEqual((help_of.returncode, help_of.stderr), (0, ""))
 
     def test_numbers_have_their_bounds(self):
         for arguments in (["--events", "0"], ["--events", "100000001"], ["--events", "-1"],

@@ -199,7 +199,7 @@ class Running(PersonCase):
     def test_what_cannot_be_exported_leaves_nothing(self):
         person, here = Person(self, 0), self.folder()
         for arguments, words in ((["999999"], "there is no account 999999"), (["x"], "is no id"),
-                                 (["0"], "is no id"), (["-1"], "nvalid option"),
+                                 (["0"], "is no id"), (["-1"], "no option -1"),
                                  ([str(person.id), here], "is there already"),
                                  ([str(person.id), f"{here}/no/where"], "No such file"),
                                  ([str(person.id), f"{self.data}/mine"], "is in the data folder"),
