@@ -53,6 +53,27 @@ read_caregivers(const char *text, struct who *who)
 	return OK;
 }
 
+/* An admin has everything anyway. */
+static void
+hint_at_nothing(const struct who *who)
+{
+	const struct {
+		enum role role;
+		bool has_ids;
+		const char *words;
+	} hints[] = {
+		{ ROLE_CAREGIVER, who->caregiver_id > 0,
+		    "without --caregiver ID the role caregiver gives no events" },
+		{ ROLE_MANAGER, who->caregiver_count > 0,
+		    "without --caregivers ID,ID the role manager gives no events" },
+	};
+
+	for (size_t i = 0; i < sizeof(hints) / sizeof(hints[0]); i++)
+		if ((who->roles & (hints[i].role | ROLE_ADMIN)) == hints[i].role &&
+		    !hints[i].has_ids)
+			(void)fprintf(stderr, "hint: %s\n", hints[i].words);
+}
+
 /* The token is checked as the service would, so that nobody gets one that is refused. */
 static enum err
 make(const struct caredesk_options *options, const struct conf_auth *rules,
@@ -75,6 +96,7 @@ make(const struct caredesk_options *options, const struct conf_auth *rules,
 	if (token_verify(token, strlen(token), rules, keys, now_s, &seen) != OK)
 		return fail(ERR_INPUT, "such a token would be refused: %s", err_words());
 	(void)printf("%s\n", token);
+	hint_at_nothing(&who);
 	return OK;
 }
 

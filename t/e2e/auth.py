@@ -369,6 +369,24 @@ class Command(Case):
         wait_for(lambda: ask(before) == 401, "the old token is refused")
         self.assertEqual(ask(Secret(service.data)), 200)
 
+    def test_a_role_that_gives_nothing_without_ids_is_hinted_at(self):
+        hints = {"caregiver": "hint: without --caregiver ID the role caregiver gives no events\n",
+                 "manager": "hint: without --caregivers ID,ID the role manager gives no events\n"}
+        for roles, ids, hinted in (
+                (["caregiver"], [], ["caregiver"]), (["caregiver"], ["--caregiver", "7"], []),
+                (["caregiver"], ["--caregivers", "7"], ["caregiver"]),
+                (["manager"], [], ["manager"]), (["manager"], ["--caregivers", "7"], []),
+                (["manager"], ["--caregiver", "7"], ["manager"]),
+                (["manager", "caregiver"], [], ["caregiver", "manager"]),
+                (["caregiver", "accountant"], [], ["caregiver"]),
+                (["accountant"], [], []), (["caregiver", "manager", "admin"], [], []), ([], [], [])):
+            with self.subTest(roles, ids=ids):
+                named = [word for role in roles for word in ("--role", role)]
+                made = self.token("--sub", "a", *named, *ids)
+                self.assertEqual((made.returncode, made.stderr),
+                                 (0, "".join(hints[role] for role in hinted)))
+                self.assertEqual(self.token("--check", text=made.stdout).returncode, 0)
+
     def test_it_says_why_a_token_is_refused(self):
         made = self.token("--sub", "a", "--role", "admin").stdout.strip()
         for text, why in (("", "it has no three parts"), (made[:-3], "its signature has not"),
