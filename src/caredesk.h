@@ -93,8 +93,11 @@ enum err docs_put(const char *program_dir) MUST_CHECK;
  * where it is not there. */
 #define SECRET_BYTES_MAX 64
 #define SECRET_LINK_BYTES 32
-#define SECRET_TOKEN_BYTES 64
 enum err secret_make(const char *file, size_t bytes_n, const char *user) MUST_CHECK;
+
+/* CONF_SECRET_FILE, likewise, with its folder, which has nothing else: so programs that may read
+ * the folder, and nothing beside it, see a file that takes the place of another. */
+enum err secret_make_for_tokens(const char *user) MUST_CHECK;
 
 /* Starts everything and stays until told to stop. */
 enum err caredesk_run(const struct conf_options *options) MUST_CHECK;
@@ -259,6 +262,9 @@ enum err file_copy(int from, const char *to, const struct user *owner, struct pr
 /* Makes it, for its caller alone, if it is not there. */
 enum err folder_make(const char *path) MUST_CHECK;
 enum err folder_give(const char *path, const struct user *owner) MUST_CHECK;
+
+/* One of the data folder: for OWNER, and for whoever is in GROUP as MODE says. */
+enum err folder_allot(const char *path, uid_t owner, gid_t group, mode_t mode) MUST_CHECK;
 
 /* With all that is in it, and without following links; false if it may be there still. */
 bool folder_remove(const char *path);

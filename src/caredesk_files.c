@@ -89,6 +89,18 @@ folder_give(const char *path, const struct user *owner)
 	return err;
 }
 
+enum err
+folder_allot(const char *path, uid_t owner, gid_t group, mode_t mode)
+{
+	int fd = open(path, FOLDER_FLAGS);
+	bool given = fd >= 0 && fchown(fd, owner, group) == 0 && fchmod(fd, mode) == 0;
+	enum err err = given ? OK : fail(ERR_INPUT, "data folder, %s: %m", path);
+
+	if (fd >= 0)
+		(void)close(fd);
+	return err;
+}
+
 /* What is in it may be another user's, who might put links in our way: rm knows how not to follow
  * them. */
 bool

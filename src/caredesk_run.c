@@ -185,19 +185,6 @@ await_end_of_others(const char *name)
 	return err;
 }
 
-/* The folder NAME for OWNER, and for whoever is in GROUP as MODE says. */
-static enum err
-give_folder(const char *name, uid_t owner, gid_t group, mode_t mode)
-{
-	int fd = open(name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	bool given = fd >= 0 && fchown(fd, owner, group) == 0 && fchmod(fd, mode) == 0;
-	enum err err = given ? OK : fail(ERR_INPUT, "data folder, %s: %m", name);
-
-	if (fd >= 0)
-		(void)close(fd);
-	return err;
-}
-
 /* Started by root, the folders stay root's, and the user's group may only look: what root writes,
  * or has nginx's master open, must not lie where the user could put a link instead.  The databases
  * are the user's own, and nobody else's. */
@@ -229,9 +216,9 @@ make_tree(const char *name)
 		if (mkdir(folders[i].name, 0700) != 0 && errno != EEXIST)
 			err = fail(ERR_INPUT, "data folder, %s: %m", folders[i].name);
 		else if (root && folders[i].users)
-			err = give_folder(folders[i].name, user.uid, user.gid, 0700);
+			err = folder_allot(folders[i].name, user.uid, user.gid, 0700);
 		else if (root)
-			err = give_folder(folders[i].name, 0, user.gid, 0750);
+			err = folder_allot(folders[i].name, 0, user.gid, 0750);
 	}
 	return err;
 }
@@ -245,7 +232,7 @@ make_secrets(const struct conf *conf)
 
 	if (err == OK && auth->mode == AUTH_REQUIRED && auth->secret_file != NULL &&
 	    strcmp(auth->secret_file, CONF_SECRET_FILE) == 0)
-		err = secret_make(CONF_SECRET_FILE, SECRET_TOKEN_BYTES, conf->user);
+		err = secret_make_for_tokens(conf->user);
 	return err;
 }
 

@@ -1,6 +1,7 @@
 /*
  * caredesk_secret: files with a secret that the house makes for itself, once.
  */
+#include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
@@ -10,10 +11,14 @@
 #include <unistd.h>
 
 #include "caredesk.h"
+#include "lib/conf.h"
 #include "lib/text.h"
 #include "lib/user.h"
 
 #define DIGITS "0123456789abcdef"
+#define TOKEN_BYTES 64
+#define TOKEN_FOLDER "run/secret" /* of CONF_SECRET_FILE */
+#define TOKEN_BEFORE "run/token-secret" /* where it was before it had a folder */
 
 /* The file with DIGITS_N digits that is there, or -1. */
 static int
@@ -51,13 +56,21 @@ open_new(const char *file, size_t bytes_n)
 	return -1;
 }
 
+/* Whose group reads what root makes; without root, our own. */
+static enum err
+find_reader(const char *name, struct user *user)
+{
+	*user = (struct user){ .uid = geteuid(), .gid = getegid() };
+	return geteuid() == 0 ? user_find(name, user) : OK;
+}
+
 /* Readable for root, the user's group, and nobody else, also where it was another's before. */
 enum err
 secret_make(const char *file, size_t bytes_n, const char *user_name)
 {
-	struct user user = { .uid = geteuid(), .gid = getegid() };
+	struct user user;
 	bool root = geteuid() == 0;
-	enum err err = root ? user_find(user_name, &user) : OK;
+	enum err err = find_reader(user_name, &user);
 	int fd = err == OK ? open_old(file, 2 * bytes_n) : -1;
 
 	if (err == OK && fd < 0)
@@ -68,4 +81,19 @@ secret_make(const char *file, size_t bytes_n, const char *user_name)
 	if (fd >= 0)
 		(void)close(fd);
 	return err;
+}
+
+/* One of before is the one that tokens are signed with, whatever is there: an older caredesk has
+ * made it since. */
+enum err
+secret_make_for_tokens(const char *user_name)
+{
+	struct user user;
+	enum err err = find_reader(user_name, &user);
+
+	if (err == OK && (err = folder_make(TOKEN_FOLDER)) == OK)
+		err = folder_allot(TOKEN_FOLDER, geteuid(), user.gid, geteuid() == 0 ? 0750 : 0700);
+	if (err == OK && rename(TOKEN_BEFORE, CONF_SECRET_FILE) != 0 && errno != ENOENT)
+		err = fail(ERR_INPUT, TOKEN_BEFORE ": %m");
+	return err == OK ? secret_make(CONF_SECRET_FILE, TOKEN_BYTES, user_name) : err;
 }

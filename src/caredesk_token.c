@@ -33,7 +33,7 @@ make_own_secret(const struct conf *conf)
 		    "the configuration takes no tokens of ours: auth.algorithms lacks HS256");
 	if (strcmp(conf->auth.secret_file, CONF_SECRET_FILE) != 0)
 		return OK;
-	return secret_make(CONF_SECRET_FILE, SECRET_TOKEN_BYTES, conf->user);
+	return secret_make_for_tokens(conf->user);
 }
 
 static enum err

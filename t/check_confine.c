@@ -23,7 +23,9 @@
 
 static struct conf_upstream insurer = { .name = "a", .ca_file = "own.pem" };
 static struct conf conf = { .coalesce.upstreams = { &insurer, 1 },
-	.auth = { .jwks = "https://issuer.example/keys", .jwks_is_url = true } };
+	.auth = { .jwks = "https://issuer.example/keys",
+	    .jwks_is_url = true,
+	    .secret_file = CONF_SECRET_FILE } };
 
 /* Programs of several kinds. */
 static const struct {
@@ -65,9 +67,9 @@ static void
 data_make(void)
 {
 	static const char *const folders[] = { "db", "blobs", "log", "run", "run/keys",
-		"run/wanted" };
+		"run/wanted", "run/secret" };
 	static const char *const files[] = { "db/a", "blobs/a", "log/a", "run/links", "own.pem",
-		"other.pem", "run/keys/set.json" };
+		"other.pem", "run/keys/set.json", CONF_SECRET_FILE };
 	char folder[] = "/tmp/check_confine.XXXXXX";
 
 	ck_assert_ptr_nonnull(mkdtemp(folder));
@@ -165,6 +167,10 @@ START_TEST(a_program_opens_its_own_files_and_no_others)
 		{ "another", "run/keys/set.json", O_RDWR, EACCES },
 		{ "another", "run/keys/new", O_RDWR | O_CREAT, EACCES },
 		{ "another", "run/wanted/keys", O_RDWR | O_CREAT, 0 },
+		{ "another", CONF_SECRET_FILE, O_RDONLY, 0 },
+		{ "another", CONF_SECRET_FILE, O_RDWR, EACCES },
+		{ "another", "run/secret/new", O_RDWR | O_CREAT, EACCES },
+		{ "another", "run/links", O_RDONLY, EACCES },
 		{ "fetcher", "run/keys/set.json", O_RDWR, 0 },
 		{ "fetcher", "run/keys/new", O_RDWR | O_CREAT, 0 },
 	};

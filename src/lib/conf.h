@@ -27,7 +27,7 @@
 #define CONF_DEMOS 3
 #define CONF_RUN_REQUESTS_MAX 1000000
 #define CONF_TEXTS_MAX 100
-#define CONF_SECRET_FILE "run/token-secret" /* of tokens, where no other is named */
+#define CONF_SECRET_FILE "run/secret/token" /* of tokens, where no other is named */
 #define CONF_LOCK_SHARE 20 /* nginx's cache may make a caller wait this part of deadline_ms */
 
 /* The fields that insurers answer with and that are merged, in this order everywhere. */

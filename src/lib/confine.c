@@ -204,7 +204,6 @@ allow_copies(int rules, const struct ruleset *over, bool fetches)
 static int
 allow_keys(int rules, const struct ruleset *over, const struct conf_auth *auth, bool fetches)
 {
-	const struct confine_place secret = { auth->secret_file, CONFINE_READ };
 	int error = 0;
 
 	if (auth->mode != AUTH_REQUIRED)
@@ -214,9 +213,7 @@ allow_keys(int rules, const struct ruleset *over, const struct conf_auth *auth, 
 					  : allow_folder_of(rules, over, auth->jwks);
 	if (error != 0 || auth->secret_file == NULL)
 		return error;
-	/* Ours is made once, and lies beside what is not for everybody. */
-	return auth->secret_file[0] == '/' ? allow_folder_of(rules, over, auth->secret_file)
-					   : allow_place(rules, over, &secret);
+	return allow_folder_of(rules, over, auth->secret_file);
 }
 
 static int

@@ -24,6 +24,7 @@ PUBLIC = ("/ping", "/healthz", "/healthz/events", "/problems/unauthorized", "/do
           "/api/some/thing")
 JSON = {"Content-Type": "application/json"}
 NDJSON = {"Content-Type": "application/x-ndjson", "Transfer-Encoding": "chunked"}
+SECRET = "run/secret/token"
 SLOW = 90  # seconds, for what happens every 30
 
 
@@ -46,7 +47,7 @@ class Secret:
     """HS256, by the secret that the service has made."""
 
     def __init__(self, data):
-        with open(os.path.join(data, "run/token-secret"), encoding="utf-8") as file:
+        with open(os.path.join(data, SECRET), encoding="utf-8") as file:
             self.key = bytes.fromhex(file.read())
 
     def sign(self, header=None, **more):
@@ -358,16 +359,65 @@ class Command(Case):
                 "caregivers 1 9223372036854775807"])
             self.assertRegex(said.stdout.splitlines()[4], r"^is let in until 20\d\d-")
 
-    def test_a_secret_that_is_written_over_ends_all_tokens_without_a_restart(self):
+    def write_over(self, service):
+        with open(os.path.join(service.data, SECRET), "w", encoding="utf-8") as file:
+            file.write(os.urandom(64).hex() + "\n")
+
+    def rename_over(self, service):
+        path = os.path.join(service.data, SECRET)
+        shutil.copy(path, path + ".other")  # with its rights
+        shutil.chown(path + ".other", group=os.stat(path).st_gid)
+        with open(path + ".other", "w", encoding="utf-8") as file:
+            file.write(os.urandom(64).hex())
+        os.rename(path + ".other", path)
+
+    def remove_and_make(self, service):
+        os.remove(os.path.join(service.data, SECRET))
+        made = caredesk("token", "--sub", "a", "--role", "admin", "--data", service.data, "--config",
+                        service.config_file)
+        self.assertEqual((made.returncode, made.stderr), (0, ""))
+        wait_for(lambda: service.ask("/events", fields=bearer(made.stdout.strip())).status == 200,
+                 "the new token is let in")
+
+    def test_another_secret_ends_all_tokens_without_a_restart(self):
         service = Service({"auth": AUTH})
         self.addCleanup(service.close)
         ask = lambda key: service.ask("/events", fields=bearer(key.sign(roles=["admin"]))).status
-        before = Secret(service.data)
-        self.assertEqual(ask(before), 200)
-        with open(os.path.join(service.data, "run/token-secret"), "w", encoding="utf-8") as file:
-            file.write(os.urandom(64).hex() + "\n")
-        wait_for(lambda: ask(before) == 401, "the old token is refused")
-        self.assertEqual(ask(Secret(service.data)), 200)
+        for put in (self.write_over, self.rename_over, self.remove_and_make):
+            with self.subTest(put.__name__):
+                before = Secret(service.data)
+                self.assertEqual(ask(before), 200)
+                put(service)
+                wait_for(lambda: ask(before) == 401, "the old token is refused")
+                self.assertEqual(ask(Secret(service.data)), 200)
+
+    def test_a_secret_of_before_it_had_a_folder_goes_there_and_its_tokens_stay_good(self):
+        service = Service({"auth": AUTH})
+        self.addCleanup(service.close)
+        service.stop()
+        old, new = (os.path.join(service.data, name) for name in ("run/token-secret", SECRET))
+        for by in ("the start", "the command"):
+            with self.subTest(by):
+                key = Secret(service.data)
+                tokens = [key.sign(roles=["admin"])]
+                os.rename(new, old)
+                if by == "the start":
+                    os.rmdir(os.path.dirname(new))
+                else:  # the version of before has run since, and made its own
+                    with open(new, "w", encoding="utf-8") as file:
+                        file.write("00" * 64)
+                    tokens.append(caredesk("token", "--sub", "a", "--role", "admin", "--data",
+                                           service.data, "--config", service.config_file)
+                                  .stdout.strip())
+                again = Service({"auth": AUTH}, data=service.data)
+                self.addCleanup(again.close)
+                for token in tokens:
+                    self.assertEqual(again.ask("/events", fields=bearer(token)).status, 200)
+                again.stop()
+                self.assertEqual(Secret(service.data).key, key.key)
+                self.assertFalse(os.path.exists(old))
+                self.assertEqual(os.stat(os.path.dirname(new)).st_mode & 0o777,
+                                 0o750 if harness.ROOT else 0o700)
 
     def test_a_role_that_gives_nothing_without_ids_is_hinted_at(self):
         hints = {"caregiver": "hint: without --caregiver ID the role caregiver gives no events\n",
@@ -407,7 +457,7 @@ class Command(Case):
                 self.assertEqual((made.returncode, made.stdout), (1, ""))
 
     def test_the_secret_is_for_the_programs_and_nobody_else(self):
-        state = os.stat(os.path.join(self.service.data, "run/token-secret"))
+        state = os.stat(os.path.join(self.service.data, SECRET))
         self.assertEqual(state.st_mode & 0o777, 0o640 if harness.ROOT else 0o600)
         self.assertEqual(state.st_size, 128)
 
