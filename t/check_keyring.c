@@ -121,6 +121,65 @@ START_TEST(a_file_that_is_broken_or_gone_changes_nothing)
 }
 END_TEST
 
+/* Takes the keys until the first byte of the secret is FIRST. */
+static void
+await_secret(struct keyring *ring, unsigned first)
+{
+	struct keyring_keys keys;
+	unsigned found;
+
+	do {
+		keyring_take(ring, &keys);
+		found = keys.keys.secret[0];
+		keyring_drop(ring, &keys);
+	} while (found != first && usleep(10000) == 0);
+}
+
+/* The next line of the log, which has WORDS, while the ring is asked for keys. */
+static void
+await_line(struct keyring *ring, struct caught *caught, const char *words)
+{
+	char line[4096];
+
+	while (stderr_next(caught, line, sizeof(line)) == 0) {
+		ck_assert(knows(ring, &one));
+		(void)usleep(10000);
+	}
+	ck_assert_msg(strstr(line, words) != NULL, "%s", line);
+}
+
+START_TEST(a_file_that_goes_and_comes_back_is_told_once_each)
+{
+	struct keyring *ring;
+	struct caught caught;
+
+	begin();
+	put_set("keys.json", &one);
+	put_file("secret", SECRET_HEX);
+	rules.jwks = "keys.json";
+	rules.secret_file = "secret";
+	ck_assert_int_eq(keyring_open(&rules, &ring), OK);
+	caught = stderr_catch();
+	ck_assert_int_eq(rename("keys.json", "away"), 0);
+	await_line(ring, &caught, "keys.json: No such file or directory; the keys before stay");
+	/* A second later it is looked at again; there is no second line before that of the secret.
+	 */
+	ck_assert_int_eq(rename("secret", "away.secret"), 0);
+	await_line(ring, &caught, "secret: No such file or directory; the keys before stay");
+	/* Another secret, which is of use only with the set. */
+	put_file("secret", OTHER_HEX);
+	ck_assert_int_eq(unlink("away.secret"), 0);
+	await_line(ring, &caught, "secret: is there again");
+	await_line(ring, &caught, "keys.json: No such file or directory; the keys before stay");
+	ck_assert_int_eq(rename("away", "keys.json"), 0);
+	await_line(ring, &caught, "keys.json: is there again");
+	await_secret(ring, 0xff);
+	stderr_release(&caught);
+	keyring_close(ring);
+	end();
+}
+END_TEST
+
 START_TEST(without_a_good_file_nothing_is_opened)
 {
 	static const char *const bad[] = { NULL, "", "{}", "{\"keys\":[{}]}" };
@@ -223,20 +282,6 @@ START_TEST(another_secret_is_read_again)
 	end();
 }
 END_TEST
-
-/* Takes the keys until the first byte of the secret is FIRST. */
-static void
-await_secret(struct keyring *ring, unsigned first)
-{
-	struct keyring_keys keys;
-	unsigned found;
-
-	do {
-		keyring_take(ring, &keys);
-		found = keys.keys.secret[0];
-		keyring_drop(ring, &keys);
-	} while (found != first && usleep(10000) == 0);
-}
 
 START_TEST(a_file_that_could_not_be_read_is_read_once_it_can)
 {
@@ -349,8 +394,8 @@ END_TEST
 
 CHECK_MAIN(keyring,
     { a_file_that_is_replaced_is_read_again, a_file_that_is_broken_or_gone_changes_nothing,
-	without_a_good_file_nothing_is_opened, a_secret_is_hex_digits_that_others_cannot_read,
-	files_are_checked_before_they_are_used, another_secret_is_read_again,
-	a_file_that_could_not_be_read_is_read_once_it_can,
+	a_file_that_goes_and_comes_back_is_told_once_each, without_a_good_file_nothing_is_opened,
+	a_secret_is_hex_digits_that_others_cannot_read, files_are_checked_before_they_are_used,
+	another_secret_is_read_again, a_file_that_could_not_be_read_is_read_once_it_can,
 	a_copy_may_come_later_and_counts_for_a_day,
 	an_unknown_key_is_wanted_only_where_there_is_a_url })

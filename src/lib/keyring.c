@@ -19,7 +19,7 @@
 /* A file as it was when it was looked at last. */
 struct source {
 	const char *path; /* NULL: there is none */
-	bool known;
+	bool known, gone; /* it was there; and is not now */
 	struct stat st;
 };
 
@@ -234,17 +234,35 @@ load(struct keyring *ring)
 	return OK;
 }
 
+/* A copy that was never there is none that is gone; keyring_open() says what must be. */
+static void
+log_gone(struct source *source, bool gone)
+{
+	if (!source->known || source->gone == gone)
+		return;
+	source->gone = gone;
+	if (gone)
+		log_event(LOG_WARNING, "keys", "%s: %m; the keys before stay", source->path);
+	else
+		log_event(LOG_INFO, "keys", "%s: is there again", source->path);
+}
+
 /* Whether the file is another than it was, or may be read by others.  One that is gone is not: what
  * it held stays. */
 static bool
 has_changed(struct source *source)
 {
 	struct stat st;
-	bool changed;
+	bool changed, gone, back;
 
-	if (source->path == NULL || stat(source->path, &st) != 0)
+	if (source->path == NULL)
 		return false;
-	changed = !source->known || st.st_ino != source->st.st_ino ||
+	gone = stat(source->path, &st) != 0;
+	back = source->gone && !gone; /* what changed meanwhile was not taken in */
+	log_gone(source, gone);
+	if (gone)
+		return false;
+	changed = back || !source->known || st.st_ino != source->st.st_ino ||
 	    st.st_dev != source->st.st_dev || st.st_size != source->st.st_size ||
 	    st.st_mtim.tv_sec != source->st.st_mtim.tv_sec ||
 	    st.st_mtim.tv_nsec != source->st.st_mtim.tv_nsec ||

@@ -5,7 +5,8 @@
  * the secret is another file.  Both are looked at again, at most once a second and by whoever asks
  * for the keys then; what is new is read and takes the place of the old, which stays as long as
  * somebody has it.  A file that is gone or broken changes nothing: the last good keys stay, and the
- * log says so.  A copy counts for KEYRING_STALE_S after it was fetched.
+ * log says so, once; of one that is gone also that it is back.  A copy counts for KEYRING_STALE_S
+ * after it was fetched.
  *
  * Any thread, once open.
  */

@@ -513,6 +513,19 @@ class Keys(Case):
             line for line in service.events("keys") if "the keys before stay" in line["detail"]],
                  "the broken file is told")
         self.assertEqual(self.status(service, self.two), 200)
+        self.put("keys.json", key_set(self.one))
+        self.await_status(service, self.one, 200)
+        path = os.path.join(self.folder, "keys.json")
+        for change, level, words in (
+                (lambda: os.rename(path, path + ".away"), "warning",
+                 f"{path}: No such file or directory; the keys before stay"),
+                (lambda: os.rename(path + ".away", path), "info", f"{path}: is there again")):
+            change()
+            told = lambda: [line["level"] for line in service.events("keys")
+                            if line["program"] == "events" and line["detail"] == words]
+            wait_for(lambda: self.status(service, self.one) == 200 and told(), words)
+            self.assertEqual(told(), [level])
+        self.assertEqual(self.status(service, self.one), 200)
         service.stop()
 
     def test_keys_at_a_url_are_rotated_and_outlive_the_provider(self):
