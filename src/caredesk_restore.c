@@ -27,6 +27,7 @@
 
 #include "caredesk.h"
 #include "lib/account.h"
+#include "lib/audit.h"
 #include "lib/clock.h"
 #include "lib/person.h"
 #include "lib/text.h"
@@ -427,6 +428,25 @@ check_images(const struct restore *r, struct db *db)
 	return err;
 }
 
+/* The data are needed all the same, also by whoever finds out what has happened. */
+static enum err
+check_audit(const struct data_set *set, struct db *db)
+{
+	struct audit_head head;
+	enum err err = data_set_has_audit(set) ? data_audit(db, set, NULL, &head) : OK;
+
+	if (err != ERR_CONFLICT)
+		return err;
+	(void)fprintf(stderr,
+	    "warning: the audit of %s in this backup is not as it was recorded: %s.  It is "
+	    "restored as it is: keep the backup, look for an older one that is right (caredesk "
+	    "audit verify says so once it is restored), and compare with the heads that you have "
+	    "elsewhere\n",
+	    set->schema->name, err_words());
+	err_clear();
+	return OK;
+}
+
 /* Migrates it if it is older than this program, verifies it, and makes it one of its own: versions
  * that clients have seen before must not be those of other data. */
 static enum err
@@ -441,8 +461,8 @@ prepare_set(const struct restore *r, const struct data_set *set)
 	if (err == OK && has == 0) /* an empty file would be made a data set without rows */
 		err = fail(ERR_INPUT, "the file is no database of %s", set->schema->name);
 	if (err == OK && (err = db_open(path, DB_WRITE, set->schema, &db)) == OK &&
-	    (err = data_check(db, set)) == OK && data_set_has_blobs(set) &&
-	    (err = erase_again(db)) == OK)
+	    (err = data_check(db, set)) == OK && (err = check_audit(set, db)) == OK &&
+	    data_set_has_blobs(set) && (err = erase_again(db)) == OK)
 		err = check_images(r, db);
 	if (err == OK)
 		err = renew_epoch(db, set->epoch_renew);

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import signal
 import sqlite3
 import threading
@@ -308,6 +309,30 @@ class Stopped(AuditCase):
                             os.unlink(path + side)
                     with open(path, "wb") as file:
                         file.write(kept)
+        self.assertEqual(self.heads(), good)
+
+    def test_a_restore_warns_of_an_audit_that_is_not_as_it_was_recorded(self):
+        kept, good = self.folder(), self.heads()
+        to = os.path.join(kept, "good")
+        self.run_command("backup", to)
+        self.assertNotIn("warning", self.run_command("restore", to).stderr)
+        self.assertEqual(self.heads(), good)
+        for name in SETS:
+            with self.subTest(name):
+                bad = os.path.join(kept, name)
+                shutil.copytree(to, bad)
+                with database(os.path.join(bad, f"{name}.db")) as db:
+                    db.executescript(OPEN + "UPDATE audit SET at = at + 1 WHERE seq = 1")
+                for suffix in ("-wal", "-shm"):
+                    self.assertFalse(os.path.exists(os.path.join(bad, f"{name}.db{suffix}")))
+                done = self.run_command("restore", bad)
+                self.assertIn("restored accounts audios events stats", done.stdout)
+                warning, = [line for line in done.stderr.splitlines() if "warning: " in line]
+                self.assertIn(f"the audit of {name} in this backup is not as it was recorded: row 1 is"
+                              " not what", warning)
+                self.assertIn("keep the backup", warning)
+                self.assertIn(f"{name}: row 1 is not what", self.verify(status=1).stdout)
+        self.run_command("restore", to)
         self.assertEqual(self.heads(), good)
 
 
