@@ -980,6 +980,8 @@ START_TEST(a_front_door_that_nginx_could_not_make_is_refused)
 		{ "cors:\n  origins: ['https://*.example']", ORIGIN_FORM },
 		{ "cors:\n  origins: [https://app.example/]", ORIGIN_FORM },
 		{ "cors:\n  origins: [https://App.example]", ORIGIN_FORM },
+		{ "cors:\n  origins: [HTTPS://app.example]", ORIGIN_FORM },
+		{ "cors:\n  origins: ['http://[::A]']", ORIGIN_FORM },
 		{ "cors:\n  origins: ['https://app.example:']", ORIGIN_FORM },
 		{ "cors:\n  origins: ['https://:443']", ORIGIN_FORM },
 		{ "cors:\n  origins: ['https://[::1']", ORIGIN_FORM },

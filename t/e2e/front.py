@@ -334,6 +334,15 @@ class Origins(Case):
                 self.assertProblem(answer, 403, "forbidden")
                 self.assertEqual(self.cors(self.get("/events/types", Origin=origin)), {})
 
+    def test_an_origin_in_large_letters_is_the_one_in_small_ones(self):
+        for origin in (OURS.upper(), OURS.replace("https", "HTTPS"), OURS.replace("app", "App")):
+            with self.subTest(origin):
+                self.assertNotEqual(origin, OURS)
+                answer = self.preflight(origin)
+                self.assertEqual(answer.status, 204, answer)
+                self.assertEqual(answer.field("Access-Control-Allow-Origin"), OURS)
+                self.assertProblem(self.preflight(origin + ".evil.example"), 403, "forbidden")
+
     def test_what_is_kept_is_told_to_each_by_its_origin(self):
         target = "/api/coalescence/default?member_id=1"
         for origin, told in ((OURS, OURS), (THEIRS, None), ("http://localhost:3000",) * 2):
