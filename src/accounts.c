@@ -4,9 +4,9 @@
 #include "accounts.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
+#include "lib/buffer.h"
 #include "lib/clock.h"
 #include "lib/email.h"
 #include "lib/etag.h"
@@ -268,9 +268,7 @@ account_remove(struct request *req, struct response *res)
 /* --- Reading.  All is read before any of it is sent: no snapshot waits for a client. */
 
 struct view {
-	FILE *out;
-	char *bytes;
-	size_t n;
+	struct buffer body;
 	struct jsonw w;
 	int64_t ids[PAGE_LIMIT_MAX]; /* of those that are shown, for the audit */
 	size_t count;
@@ -279,24 +277,14 @@ struct view {
 	struct etag_list all;
 };
 
-static enum err
-keep_bytes(void *out, const char *bytes, size_t n)
-{
-	return fwrite(bytes, 1, n, out) == n ? OK : fail(ERR_BUSY, "no memory for an answer");
-}
-
-static enum err
+static void
 view_open(struct view *view)
 {
-	view->bytes = NULL;
-	view->out = open_memstream(&view->bytes, &view->n);
-	if (view->out == NULL)
-		return fail(ERR_BUSY, "no memory for an answer");
+	view->body = (struct buffer){ 0 };
 	view->count = 0;
 	view->expires_s = link_expiry();
-	jsonw_open(&view->w, keep_bytes, view->out);
+	jsonw_open(&view->w, buffer_write, &view->body);
 	etag_list_begin(&view->all);
-	return OK;
 }
 
 /* An account_fn. */
@@ -314,27 +302,6 @@ view_add(void *ctx, const struct account *account)
 	return view->w.err;
 }
 
-/* All that was added is there to be sent, if ERR is OK. */
-static enum err
-view_end(struct view *view, enum err err)
-{
-	if (err == OK)
-		err = jsonw_close(&view->w);
-	/* Where the C library has no memory for the end, it gives no bytes and says nothing. */
-	if ((fclose(view->out) != 0 || view->bytes == NULL) && err == OK)
-		err = fail(ERR_BUSY, "no memory for an answer");
-	view->out = NULL;
-	return err;
-}
-
-static void
-view_close(struct view *view)
-{
-	if (view->out != NULL)
-		(void)fclose(view->out);
-	free(view->bytes);
-}
-
 static enum err
 account_show(struct request *req, struct response *res)
 {
@@ -342,21 +309,23 @@ account_show(struct request *req, struct response *res)
 	struct db *db = NULL;
 	struct view view;
 	int64_t id;
-	enum err err = view_open(&view);
+	enum err err;
 
+	view_open(&view);
 	scope_begin(&scope, SCOPE_ACCOUNTS_READ, &req->who_bytes);
-	if (err == OK && (err = request_id(req, "id", &id)) == OK &&
+	if ((err = request_id(req, "id", &id)) == OK &&
 	    (err = db_borrow_until(accounts.readers, clock_monotonic_us() + QUERY_US, &db)) == OK)
-		err = view_end(&view, account_get(db, id, &scope, view_add, &view));
+		err = account_get(db, id, &scope, view_add, &view);
 	db_return(accounts.readers, db);
-	if (err == OK && (err = etag_check(req, view.etag)) == OK &&
+	if (err == OK && (err = jsonw_close(&view.w)) == OK &&
+	    (err = etag_check(req, view.etag)) == OK &&
 	    (err = audit_read(accounts.commit, req, AUDIT_ACCOUNT_READ, id)) == OK &&
 	    !etag_unchanged(req, res, view.etag)) {
 		response_begin(res, 200, "application/json");
 		if ((err = etag_send(res, view.etag)) == OK)
-			err = response_write(res, view.bytes, view.n);
+			err = response_write(res, view.body.bytes, view.body.n);
 	}
-	view_close(&view);
+	buffer_free(&view.body);
 	return err;
 }
 
@@ -437,7 +406,7 @@ read_list(struct list *list)
 	db_return(accounts.readers, db);
 	jsonw_array_end(&view->w);
 	etag_list_end(&view->all, list->more, view->etag);
-	return view_end(view, err);
+	return err != OK ? err : jsonw_close(&view->w);
 }
 
 static enum err
@@ -454,7 +423,7 @@ send_list(const struct list *list, struct response *res)
 	    (err = page_link(res, "/accounts", filters, &list->page,
 		 list->view.ids[list->view.count - 1])) != OK)
 		return err;
-	return response_write(res, list->view.bytes, list->view.n);
+	return response_write(res, list->view.body.bytes, list->view.body.n);
 }
 
 static enum err
@@ -462,18 +431,19 @@ accounts_list(struct request *req, struct response *res)
 {
 	struct list list;
 	struct view *view = &list.view;
-	enum err err = view_open(view);
+	enum err err;
 
+	view_open(view);
 	page_read(req, &list.page);
 	read_search(req, &list.search);
 	scope_begin(&list.scope, SCOPE_ACCOUNTS_READ, &req->who_bytes);
 	list.search.scope = &list.scope;
-	if (err == OK && (err = err_pending()) == OK && (err = read_list(&list)) == OK &&
+	if ((err = err_pending()) == OK && (err = read_list(&list)) == OK &&
 	    (err = audit_read_list(
 		 accounts.commit, req, AUDIT_ACCOUNTS_LISTED, view->ids, view->count)) == OK &&
 	    !etag_unchanged(req, res, view->etag))
 		err = send_list(&list, res);
-	view_close(view);
+	buffer_free(&view->body);
 	return err;
 }
 

@@ -9,6 +9,7 @@
 
 #include "caredesk.h"
 #include "lib/audit.h"
+#include "lib/buffer.h"
 #include "lib/clock.h"
 #include "lib/jsonw.h"
 #include "lib/text.h"
@@ -218,17 +219,12 @@ keep_row(void *ctx, const struct audit_row *row)
 {
 	struct listing *l = ctx;
 	struct line *line;
+	void *grown;
 	enum err err;
 
-	if (l->count == l->room) {
-		size_t room = l->room * 2 + 64;
-		void *grown = realloc(l->lines, room * sizeof(l->lines[0]));
-
-		if (grown == NULL)
-			return fail(ERR_BUSY, "no memory for a list");
-		l->lines = grown;
-		l->room = room;
-	}
+	if ((grown = buffer_grow(l->lines, &l->room, l->count + 1, sizeof(l->lines[0]))) == NULL)
+		return fail(ERR_BUSY, "no memory for a list");
+	l->lines = grown;
 	line = &l->lines[l->count++];
 	*line = (struct line){ .set = l->set, .row = *row };
 	if ((err = copy_text(row->who, &line->who)) != OK ||

@@ -4,11 +4,11 @@
 #include "stats.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "lib/buffer.h"
 #include "lib/clock.h"
 #include "lib/health.h"
 #include "lib/jsonw.h"
@@ -163,26 +163,6 @@ show_path(const char *path, size_t n, char out[SHOWN_MAX], bool *escaped)
 		}
 	}
 	return to;
-}
-
-enum err
-hold(void *ctx, const char *bytes, size_t n)
-{
-	struct held *held = ctx;
-	char *grown;
-
-	if (held->n + n > held->room) {
-		held->room = 2 * (held->n + n);
-		grown = realloc(held->bytes, held->room);
-		if (grown == NULL) {
-			held->room = held->n;
-			return fail(ERR_BUSY, "no memory for a page");
-		}
-		held->bytes = grown;
-	}
-	memcpy(held->bytes + held->n, bytes, n);
-	held->n += n;
-	return OK;
 }
 
 struct writer {
@@ -422,11 +402,12 @@ put_path_row(struct writer *w, const struct db_query *q)
 
 #define LIST_HEAD "path,count,escaped\r\n"
 
+/* A page is held until it is known whether another follows; a whole list is sent as it comes. */
 static enum err
 send_page(struct db_query *q, const struct question *question, struct response *res)
 {
-	struct held held = { 0 };
-	struct writer w = { .sink = hold, .ctx = &held, .is_csv = question->is_csv };
+	struct buffer held = { 0 };
+	struct writer w = { .sink = buffer_write, .ctx = &held, .is_csv = question->is_csv };
 	int64_t count = 0, path_id = 0, rows;
 	bool found;
 	enum err err;
@@ -445,7 +426,7 @@ send_page(struct db_query *q, const struct question *question, struct response *
 		if (err == OK)
 			err = response_write(res, held.bytes, held.n);
 	}
-	free(held.bytes);
+	buffer_free(&held);
 	return err;
 }
 
@@ -609,8 +590,8 @@ static enum err
 send_hours(struct db *db, const struct request_text *path, const struct question *question,
     struct response *res)
 {
-	struct held held = { 0 };
-	struct writer w = { .sink = hold, .ctx = &held, .is_csv = question->is_csv };
+	struct buffer held = { 0 };
+	struct writer w = { .sink = buffer_write, .ctx = &held, .is_csv = question->is_csv };
 	enum err err;
 
 	begin_rows(&w, HOURLY_HEAD);
@@ -620,7 +601,7 @@ send_hours(struct db *db, const struct request_text *path, const struct question
 		begin_response(res, w.is_csv);
 		err = response_write(res, held.bytes, held.n);
 	}
-	free(held.bytes);
+	buffer_free(&held);
 	return err;
 }
 

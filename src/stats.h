@@ -27,15 +27,6 @@ struct stats {
 
 extern struct stats stats;
 
-/* A page is held until it is known whether another follows; a whole list is sent as it comes. */
-struct held {
-	char *bytes; /* to be freed */
-	size_t n, room;
-};
-
-/* A jsonw_sink; HELD is a struct held. */
-enum err hold(void *held, const char *bytes, size_t n) MUST_CHECK;
-
 /* Takes in every request that was answered before this call.  As ingest_now(). */
 enum err stats_take_in(int64_t until_us) MUST_CHECK;
 

@@ -15,6 +15,7 @@
 #include <time.h>
 
 #include "lib/answer.h"
+#include "lib/buffer.h"
 #include "lib/clock.h"
 #include "lib/jsonw.h"
 #include "lib/load.h"
@@ -470,7 +471,7 @@ runs_list(struct request *req, struct response *res)
 {
 	struct run copies[RUNS_MAX];
 	size_t n = copy_under_way(copies);
-	struct held held = { 0 };
+	struct buffer held = { 0 };
 	struct page page;
 	struct db *db = NULL;
 	struct jsonw w;
@@ -480,7 +481,7 @@ runs_list(struct request *req, struct response *res)
 	page_read(req, &page);
 	if ((err = err_pending()) != OK || (err = db_borrow(stats.readers, &db)) != OK)
 		return err;
-	jsonw_open(&w, hold, &held);
+	jsonw_open(&w, buffer_write, &held);
 	jsonw_array_begin(&w, NULL);
 	err = put_runs(db, &w, copies, n, &page, &more);
 	db_return(stats.readers, db);
@@ -494,7 +495,7 @@ runs_list(struct request *req, struct response *res)
 		err = page_link(res, "/test/runs", "", &page, page.after);
 	if (err == OK)
 		err = response_write(res, held.bytes, held.n);
-	free(held.bytes);
+	buffer_free(&held);
 	return err;
 }
 

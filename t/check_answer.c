@@ -504,8 +504,8 @@ START_TEST(those_who_race_with_one_key_get_one_answer)
 		ck_assert_int_ge(asked[i].runs, 0);
 		ck_assert_int_eq(a->status, 201);
 		ck_assert_str_eq(a->location, "/events/1");
-		ck_assert_uint_eq(a->n, sizeof(BODY) - 1);
-		ck_assert_mem_eq(a->body, BODY, a->n);
+		ck_assert_uint_eq(a->body.n, sizeof(BODY) - 1);
+		ck_assert_mem_eq(a->body.bytes, BODY, a->body.n);
 		answer_close(&asked[i].answer);
 	}
 	ck_assert_int_eq(made, 1);
@@ -521,13 +521,13 @@ START_TEST(a_body_grows_to_its_limit_and_no_further)
 	memset(bytes, 'x', sizeof(bytes));
 	for (int again = 0; again < 2; again++) {
 		answer_begin(&a, 200);
-		ck_assert_uint_eq(a.n, 0);
+		ck_assert_uint_eq(a.body.n, 0);
 		for (size_t n = 0; n < sizeof(bytes); n += 1024)
 			ck_assert_int_eq(answer_write(&a, bytes + n, 1024), OK);
 		ck_assert_int_eq(answer_write(&a, "", 0), OK);
 		ck_assert_int_eq(answer_write(&a, "x", 1), ERR_INTERNAL);
-		ck_assert_uint_eq(a.n, sizeof(bytes));
-		ck_assert_mem_eq(a.body, bytes, a.n);
+		ck_assert_uint_eq(a.body.n, sizeof(bytes));
+		ck_assert_mem_eq(a.body.bytes, bytes, a.body.n);
 	}
 	answer_close(&a);
 	answer_close(&a); /* does nothing */

@@ -21,7 +21,7 @@ rule() {
 sources=(src/*.c src/*.h src/lib/*.c src/lib/*.h)
 
 # A file may include only what stands on a lower step; nothing on the shelf reaches up to a program.
-declare -A step=([account]=5 [email]=1 [err]=0 [text]=0 [who]=0 [embedded]=0 [latency]=0 [programs]=0 [clock]=1 [user]=1 [pool]=2 [log]=2
+declare -A step=([account]=5 [email]=1 [err]=0 [text]=0 [who]=0 [embedded]=0 [latency]=0 [programs]=0 [buffer]=1 [clock]=1 [user]=1 [pool]=2 [log]=2
     [metrics]=2 [digest]=0 [conf]=3 [db]=3 [db_sqlite]=4 [jsonr]=3 [jsonw]=3 [request]=3 [response]=3
     [image]=2 [link]=1 [trust]=1
     [commit]=4 [etag]=4 [health]=4 [hit]=2 [tally]=3 [page]=4 [problem]=4 [scope]=4 [scrape]=4 [upload]=4 [upstream]=4

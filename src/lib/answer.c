@@ -61,8 +61,7 @@ answer_open(const struct request *req, struct answer *a)
 	a->status = 0;
 	a->alone = false;
 	a->location[0] = a->etag[0] = '\0';
-	a->body = NULL;
-	a->n = a->room = 0;
+	a->body = (struct buffer){ 0 };
 	if (err != OK || key[0] == '\0')
 		return err;
 	key_set(a, req, key);
@@ -103,8 +102,7 @@ answer_json(struct request *req, struct answer *a, size_t max, struct jsonr *bod
 void
 answer_close(struct answer *a)
 {
-	free(a->body);
-	a->body = NULL;
+	buffer_free(&a->body);
 }
 
 void
@@ -112,31 +110,17 @@ answer_begin(struct answer *a, int status)
 {
 	a->status = status;
 	a->location[0] = a->etag[0] = '\0';
-	a->n = 0;
+	a->body.n = 0;
 }
 
 enum err
 answer_write(void *answer, const char *bytes, size_t n)
 {
 	struct answer *a = answer;
-	char *grown;
 
-	if (a->n + n > ANSWER_BODY_MAX)
+	if (a->body.n + n > ANSWER_BODY_MAX)
 		return fail(ERR_INTERNAL, "an answer is longer than %d bytes", ANSWER_BODY_MAX);
-	if (a->n + n > a->room) {
-		a->room = 2 * (a->n + n);
-		grown = realloc(a->body, a->room);
-		if (grown == NULL) {
-			a->room = 0;
-			a->n = 0;
-			return fail(ERR_BUSY, "no memory for an answer");
-		}
-		a->body = grown;
-	}
-	if (n > 0)
-		memcpy(a->body + a->n, bytes, n);
-	a->n += n;
-	return OK;
+	return buffer_write(&a->body, bytes, n);
 }
 
 /* The fields and the body of an answer stored before. */
@@ -230,7 +214,7 @@ keep(struct answer *a, struct db *db, int64_t now_us)
 	db_bind_int(&q, a->status);
 	db_bind_text(&q, a->location, strlen(a->location));
 	db_bind_text(&q, a->etag, strlen(a->etag));
-	db_bind_bytes(&q, a->body, a->n);
+	db_bind_bytes(&q, a->body.bytes, a->body.n);
 	if ((err = db_next(&q, &found)) == OK && found)
 		id = db_int(&q, 0);
 	db_done(&q);
@@ -271,10 +255,10 @@ answer_send(struct answer *a, struct response *res)
 {
 	enum err err = OK;
 
-	response_begin(res, a->status, a->n > 0 ? "application/json" : NULL);
+	response_begin(res, a->status, a->body.n > 0 ? "application/json" : NULL);
 	if (a->location[0] != '\0')
 		err = response_field(res, "Location", a->location);
 	if (err == OK && a->etag[0] != '\0')
 		err = response_field(res, "ETag", a->etag);
-	return err == OK && a->n > 0 ? response_write(res, a->body, a->n) : err;
+	return err == OK && a->body.n > 0 ? response_write(res, a->body.bytes, a->body.n) : err;
 }

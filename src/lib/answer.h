@@ -21,6 +21,7 @@
 #ifndef CAREDESK_ANSWER_H
 #define CAREDESK_ANSWER_H
 
+#include "lib/buffer.h"
 #include "lib/commit.h"
 #include "lib/digest.h"
 #include "lib/jsonr.h"
@@ -39,8 +40,7 @@ struct answer {
 	bool alone; /* to be set before answer_commit(): the change takes long (commit.h) */
 	int status;
 	char location[ANSWER_FIELD_MAX], etag[ANSWER_FIELD_MAX]; /* "" for none */
-	char *body; /* NULL where there is none */
-	size_t n, room;
+	struct buffer body;
 };
 
 /* Takes the Idempotency-Key of a POST: ERR_INPUT if it is no 1..128 printable ASCII characters. The

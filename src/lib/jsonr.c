@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/buffer.h"
 #include "lib/clock.h"
 #include "lib/text.h"
 
@@ -282,13 +283,10 @@ push_name(struct reader *r, const struct name *name)
 
 	if (r->name_count - first == JSONR_MEMBERS_MAX)
 		return bad(r, "too many members");
-	if (r->name_count == r->name_room) {
-		r->name_room = r->name_room == 0 ? 32 : 2 * r->name_room;
-		grown = realloc(r->names, r->name_room * sizeof(*grown));
-		if (grown == NULL)
-			return fail(ERR_BUSY, "no memory for a body");
-		r->names = grown;
-	}
+	if ((grown = buffer_grow(r->names, &r->name_room, r->name_count + 1, sizeof(*grown))) ==
+	    NULL)
+		return fail(ERR_BUSY, "no memory for a body");
+	r->names = grown;
 	r->names[r->name_count++] = *name;
 	r->size.members++;
 	r->size.escapes |= memchr(name->s, '\\', name->n) != NULL;

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/buffer.h"
 #include "lib/clock.h"
 #include "sql.h"
 
@@ -329,6 +330,7 @@ collect_parts(struct db *db, const struct ledger_filter *filter, int64_t after, 
 	    filter->max_time_us < CLOCK_END_US ? filter->max_time_us : CLOCK_END_US - 1;
 	int64_t part = parts->kind->part(min_us) - 1, last = parts->kind->part(max_us);
 	size_t found_event;
+	void *grown;
 	bool found;
 	enum err err;
 
@@ -336,15 +338,10 @@ collect_parts(struct db *db, const struct ledger_filter *filter, int64_t after, 
 	while ((err = next_part(db, parts, &part, last, &found)) == OK && found) {
 		if ((*too_many = parts->looks++ == PARTS_MAX))
 			return OK;
-		if (parts->count == parts->room) {
-			size_t room = parts->room * 2 + 64;
-			void *grown = realloc(parts->items, room * sizeof(parts->items[0]));
-
-			if (grown == NULL)
-				return fail(ERR_BUSY, "no memory for a list");
-			parts->items = grown;
-			parts->room = room;
-		}
+		if ((grown = buffer_grow(parts->items, &parts->room, parts->count + 1,
+			 sizeof(parts->items[0]))) == NULL)
+			return fail(ERR_BUSY, "no memory for a list");
+		parts->items = grown;
 		parts->items[parts->count].part = part;
 		parts->items[parts->count].caregiver_id = filter->caregiver_id;
 		err = next_of_part(
@@ -654,17 +651,13 @@ static enum err
 note_repair(void *ctx, const struct ledger_sum *stored, const struct ledger_sum *counted)
 {
 	struct repairs *repairs = ctx;
+	void *grown;
 
 	(void)stored;
-	if (repairs->count == repairs->room) {
-		size_t room = repairs->room * 2 + 64;
-		void *grown = realloc(repairs->items, room * sizeof(repairs->items[0]));
-
-		if (grown == NULL)
-			return fail(ERR_BUSY, "no memory for the repair");
-		repairs->items = grown;
-		repairs->room = room;
-	}
+	if ((grown = buffer_grow(repairs->items, &repairs->room, repairs->count + 1,
+		 sizeof(repairs->items[0]))) == NULL)
+		return fail(ERR_BUSY, "no memory for the repair");
+	repairs->items = grown;
 	repairs->items[repairs->count++] = *counted;
 	return OK;
 }

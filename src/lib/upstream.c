@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/buffer.h"
 #include "lib/clock.h"
 #include "lib/log.h"
 #include "lib/metrics.h"
@@ -53,8 +54,7 @@ struct handle {
 	struct curl_slist trace_field;
 	struct curl_slist accept_field;
 	char trace_bytes[TRACE_FIELD_SIZE];
-	char *body;
-	size_t n, room;
+	struct buffer body;
 	bool too_large;
 };
 
@@ -95,7 +95,7 @@ handle_close(struct handle *handle)
 	if (handle == NULL)
 		return;
 	curl_easy_cleanup(handle->easy);
-	free(handle->body);
+	buffer_free(&handle->body);
 	free(handle);
 }
 
@@ -187,25 +187,10 @@ static size_t
 take_body(char *bytes, size_t size, size_t n, void *arg)
 {
 	struct handle *handle = arg;
-	size_t room = handle->room;
-	char *grown;
 
 	n *= size;
-	if (n > body_max(handle->upstream) - handle->n) {
-		handle->too_large = true;
-		return 0;
-	}
-	while (handle->n + n + 1 > room)
-		room = room == 0 ? 512 : 2 * room;
-	if (room != handle->room) {
-		if ((grown = realloc(handle->body, room)) == NULL)
-			return 0;
-		handle->body = grown;
-		handle->room = room;
-	}
-	memcpy(handle->body + handle->n, bytes, n);
-	handle->n += n;
-	return n;
+	handle->too_large = n > body_max(handle->upstream) - handle->body.n;
+	return handle->too_large || buffer_write(&handle->body, bytes, n) != OK ? 0 : n;
 }
 
 /* Whatever libcurl does not know how to set must not be off silently. */
@@ -311,11 +296,8 @@ prepare(struct upstream_call *calls, size_t count)
 		slot = &lane->handles[index];
 		if (*slot == NULL && (*slot = handle_open(calls[i].upstream)) == NULL)
 			return NULL;
-		if ((*slot)->room > BODY_KEPT_BYTES) {
-			free((*slot)->body);
-			(*slot)->body = NULL;
-			(*slot)->room = 0;
-		}
+		if ((*slot)->body.room > BODY_KEPT_BYTES)
+			buffer_free(&(*slot)->body);
 	}
 	return lane;
 }
@@ -349,7 +331,7 @@ start(struct lane *lane, struct upstream_call *call, const char *query, const ch
 	struct handle *handle = lane->handles[call->upstream->index];
 	int n;
 
-	handle->n = 0;
+	handle->body.n = 0;
 	handle->too_large = false;
 	(void)snprintf(
 	    handle->trace_bytes, sizeof(handle->trace_bytes), TRACE_FIELD "%s", traceparent);
@@ -394,8 +376,8 @@ finish(
 
 	call->outcome = call->because = outcome;
 	call->us = clock_monotonic_us() - start_us;
-	call->body = handle->body != NULL ? handle->body : "";
-	call->n = handle->n;
+	call->body = handle->body.bytes != NULL ? handle->body.bytes : "";
+	call->n = handle->body.n;
 	call->status = 0;
 	(void)curl_easy_getinfo(handle->easy, CURLINFO_RESPONSE_CODE, &call->status);
 	(void)curl_multi_remove_handle(lane->multi, handle->easy);
