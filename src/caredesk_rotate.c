@@ -17,17 +17,17 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/mman.h>
 #include <sys/pidfd.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "caredesk.h"
+#include "lib/buffer.h"
 #include "lib/clock.h"
 #include "lib/counts.h"
 #include "lib/log.h"
 #include "lib/text.h"
-#include "lib/user.h"
 
 #define MIB INT64_C(1048576)
 #define TURN_LOCK \
@@ -219,15 +219,12 @@ add_old(int folder_fd, const char *name, struct olds *olds)
 
 	if (fd < 0)
 		return OK;
-	if (olds->count == olds->room) {
-		grown = reallocarray(olds->items, olds->room + 64, sizeof(*grown));
-		if (grown == NULL) {
-			(void)close(fd);
-			return fail(ERR_BUSY, "no memory for a list of files");
-		}
-		olds->items = grown;
-		olds->room += 64;
+	grown = buffer_grow(olds->items, &olds->room, olds->count + 1, sizeof(*grown));
+	if (grown == NULL) {
+		(void)close(fd);
+		return fail(ERR_BUSY, "no memory for a list of files");
 	}
+	olds->items = grown;
 	old = &olds->items[olds->count];
 	*old = (struct old){ .position = -1 };
 	(void)snprintf(old->name, sizeof(old->name), "%s", name);
@@ -276,63 +273,55 @@ order_old(const void *a, const void *b)
 	return x_us != y_us ? (x_us < y_us) - (x_us > y_us) : strcmp(y->name, x->name);
 }
 
-/* In the child: a number for each of OLDS. */
+struct asked {
+	struct old *olds;
+	size_t count;
+	int64_t *positions; /* in memory that the child shares with us */
+};
+
+/* A deputy_fn: a number for each of them. */
 static enum err
-tell_positions(const char *user, struct old *olds, size_t count, int fd)
+tell_positions(void *ctx, int fd)
 {
+	const struct asked *asked = ctx;
 	struct db *db = NULL;
-	bool is_there;
-	enum err err = user_become(user);
+	enum err err;
 
+	(void)fd;
 	/* Before the first start there is none. */
-	is_there = access(COUNTS_FILE, F_OK) == 0 || errno != ENOENT;
-	if (err == OK && is_there)
-		err = db_open(COUNTS_FILE, DB_READ, &counts_schema, &db);
-	for (size_t i = 0; i < count && err == OK; i++) {
-		struct old *old = &olds[i];
+	if (access(COUNTS_FILE, F_OK) != 0 && errno == ENOENT)
+		return OK;
+	err = db_open(COUNTS_FILE, DB_READ, &counts_schema, &db);
+	for (size_t i = 0; i < asked->count && err == OK; i++) {
+		struct counts_log *log = &asked->olds[i].log;
 
-		if (is_there && old->has_head)
-			err = counts_find(db, &old->log);
-		if (err == OK && old->log.id != 0)
-			old->position = old->log.position;
-		if (err == OK && write(fd, &old->position, sizeof(old->position)) < 0)
-			err = fail(ERR_BUSY, "a pipe: %m");
+		if (asked->olds[i].has_head && (err = counts_find(db, log)) == OK && log->id != 0)
+			asked->positions[i] = log->position;
 	}
 	db_close(db);
 	return err;
 }
 
 static enum err
-take_positions(int fd, struct old *olds, size_t count)
-{
-	for (size_t i = 0; i < count; i++)
-		if (read(fd, &olds[i].position, sizeof(olds[i].position)) !=
-		    sizeof(olds[i].position))
-			return fail(ERR_BUSY, COUNTS_FILE ": what is counted cannot be read");
-	return OK;
-}
-
-static enum err
 ask_positions(const char *user, struct old *olds, size_t count)
 {
-	int fds[2], status = 0;
-	pid_t pid;
+	size_t bytes = count * sizeof(int64_t);
+	int64_t *positions =
+	    mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	struct asked asked = { olds, count, positions };
+	struct deputy deputy;
 	enum err err;
 
-	if (pipe2(fds, O_CLOEXEC) != 0)
-		return fail(ERR_BUSY, "a pipe: %m");
-	pid = fork();
-	if (pid == 0) {
-		err = tell_positions(user, olds, count, fds[1]);
-		if (err != OK)
-			log_event(LOG_ERROR, "rotate", COUNTS_FILE ": %s", err_words());
-		_exit(err == OK ? EXIT_SUCCESS : EXIT_FAILURE);
-	}
-	(void)close(fds[1]);
-	err = pid > 0 ? take_positions(fds[0], olds, count) : fail(ERR_BUSY, "a child: %m");
-	(void)close(fds[0]);
-	if (pid > 0 && (waitpid(pid, &status, 0) != pid || status != 0) && err == OK)
-		err = fail(ERR_BUSY, COUNTS_FILE ": what is counted cannot be read");
+	if (positions == MAP_FAILED)
+		return fail(ERR_BUSY, "no memory for a list of files");
+	for (size_t i = 0; i < count; i++)
+		positions[i] = -1;
+	if ((err = deputy_start(user, tell_positions, &asked, &deputy)) == OK &&
+	    (err = deputy_end(&deputy)) != OK)
+		err = fail(ERR_BUSY, COUNTS_FILE ": %s", err_words());
+	for (size_t i = 0; i < count; i++)
+		olds[i].position = positions[i];
+	(void)munmap(positions, bytes);
 	return err;
 }
 
