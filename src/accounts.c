@@ -320,11 +320,9 @@ account_show(struct request *req, struct response *res)
 	if (err == OK && (err = jsonw_close(&view.w)) == OK &&
 	    (err = etag_check(req, view.etag)) == OK &&
 	    (err = audit_read(accounts.commit, req, AUDIT_ACCOUNT_READ, id)) == OK &&
-	    !etag_unchanged(req, res, view.etag)) {
-		response_begin(res, 200, "application/json");
-		if ((err = etag_send(res, view.etag)) == OK)
-			err = response_write(res, view.body.bytes, view.body.n);
-	}
+	    !etag_unchanged(req, res, view.etag) &&
+	    (err = etag_begin(res, "application/json", view.etag)) == OK)
+		err = response_write(res, view.body.bytes, view.body.n);
 	buffer_free(&view.body);
 	return err;
 }
@@ -415,8 +413,7 @@ send_list(const struct list *list, struct response *res)
 	char filters[PAGE_FILTERS_MAX];
 	enum err err;
 
-	response_begin(res, 200, "application/json");
-	if ((err = etag_send(res, list->view.etag)) != OK)
+	if ((err = etag_begin(res, "application/json", list->view.etag)) != OK)
 		return err;
 	search_text(&list->search, filters);
 	if (list->more &&

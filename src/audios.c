@@ -244,8 +244,7 @@ audio_show(struct request *req, struct response *res)
 	    (err = audit_read(audios.commit, req, AUDIT_SESSION_READ, session_id)) != OK ||
 	    etag_unchanged(req, res, etag))
 		return err;
-	response_begin(res, 200, "application/json");
-	if ((err = etag_send(res, etag)) != OK)
+	if ((err = etag_begin(res, "application/json", etag)) != OK)
 		return err;
 	jsonw_open(&w, response_write, res);
 	audio_write(&w, &audio);
@@ -340,8 +339,7 @@ send_list(const struct list *list, struct response *res)
 	struct jsonw w;
 	enum err err;
 
-	response_begin(res, 200, "application/json");
-	if ((err = etag_send(res, list->etag)) != OK)
+	if ((err = etag_begin(res, "application/json", list->etag)) != OK)
 		return err;
 	filter_text(&list->filter, query);
 	if (list->more &&

@@ -255,8 +255,7 @@ event_get(struct request *req, struct response *res)
 	event_etag(&event, etag);
 	if ((err = etag_check(req, etag)) != OK || etag_unchanged(req, res, etag))
 		return err;
-	response_begin(res, 200, "application/json");
-	if ((err = etag_send(res, etag)) != OK)
+	if ((err = etag_begin(res, "application/json", etag)) != OK)
 		return err;
 	jsonw_open(&w, response_write, res);
 	put_event(&w, &event);
@@ -369,8 +368,7 @@ send_list(const struct list *list, struct response *res)
 	struct jsonw w;
 	enum err err;
 
-	response_begin(res, 200, "application/json");
-	if ((err = etag_send(res, list->etag)) != OK)
+	if ((err = etag_begin(res, "application/json", list->etag)) != OK)
 		return err;
 	filter_text(&list->filter, filters);
 	if (list->more &&

@@ -213,8 +213,7 @@ type_get(struct request *req, struct response *res)
 	type_etag(&type, etag);
 	if ((err = etag_check(req, etag)) != OK || etag_unchanged(req, res, etag))
 		return err;
-	response_begin(res, 200, "application/json");
-	if ((err = etag_send(res, etag)) != OK)
+	if ((err = etag_begin(res, "application/json", etag)) != OK)
 		return err;
 	jsonw_open(&w, response_write, res);
 	put_type(&w, &type);
@@ -243,8 +242,7 @@ send_types(const struct page *page, const struct tariff_type *types, size_t coun
 	struct jsonw w;
 	enum err err;
 
-	response_begin(res, 200, "application/json");
-	if ((err = etag_send(res, etag)) != OK ||
+	if ((err = etag_begin(res, "application/json", etag)) != OK ||
 	    (more && (err = page_link(res, "/events/types", "", page, types[count - 1].id)) != OK))
 		return err;
 	jsonw_open(&w, response_write, res);
@@ -333,9 +331,8 @@ send_history(const struct history *h, struct response *res)
 	struct jsonw w;
 	enum err err;
 
-	response_begin(res, 200, "application/json");
 	(void)snprintf(path, sizeof(path), "/events/types/%lld/prices", (long long)h->type_id);
-	if ((err = etag_send(res, h->etag)) != OK ||
+	if ((err = etag_begin(res, "application/json", h->etag)) != OK ||
 	    (h->more &&
 		(err = page_link(res, path, "", &h->page, h->prices[h->count - 1].id)) != OK))
 		return err;

@@ -387,10 +387,8 @@ make_key(const struct question *question, struct cache_key *key)
 static enum err
 begin(const struct format *format, const char *etag, struct response *res)
 {
-	enum err err;
+	enum err err = etag_begin(res, format->type, etag);
 
-	response_begin(res, 200, format->type);
-	err = etag_send(res, etag);
 	return err != OK ? err : response_field(res, "Vary", "Accept");
 }
 

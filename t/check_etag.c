@@ -178,15 +178,15 @@ START_TEST(a_stored_resource_is_sent_with_its_etag_and_no_cache)
 {
 	sent[0] = '\0';
 	response_open(&res, take, NULL);
-	response_begin(&res, 200, "application/json");
-	ck_assert_int_eq(etag_send(&res, "\"7-0\""), OK);
+	ck_assert_int_eq(etag_begin(&res, "application/json", "\"7-0\""), OK);
 	ck_assert(response_end(&res));
+	ck_assert_ptr_nonnull(strstr(sent, "Status: 200"));
+	ck_assert_ptr_nonnull(strstr(sent, "\r\nContent-Type: application/json\r\n"));
 	ck_assert_ptr_nonnull(strstr(sent, "\r\nETag: \"7-0\"\r\n"));
 	ck_assert_ptr_nonnull(strstr(sent, "\r\nCache-Control: no-cache\r\n"));
 	ck_assert_ptr_null(strstr(sent, "no-store"));
 	response_open(&res, take, NULL);
-	response_begin(&res, 200, "application/json");
-	ck_assert_int_eq(etag_send(&res, "\"7\r\nx: y\""), ERR_INTERNAL);
+	ck_assert_int_eq(etag_begin(&res, "application/json", "\"7\r\nx: y\""), ERR_INTERNAL);
 }
 END_TEST
 

@@ -53,12 +53,20 @@ etag_check(const struct request *req, const char *etag)
 	return OK;
 }
 
-enum err
-etag_send(struct response *res, const char *etag)
+static enum err
+begin(struct response *res, int status, const char *type, const char *etag)
 {
-	enum err err = response_field(res, "ETag", etag);
+	enum err err;
 
+	response_begin(res, status, type);
+	err = response_field(res, "ETag", etag);
 	return err != OK ? err : response_field(res, "Cache-Control", "no-cache");
+}
+
+enum err
+etag_begin(struct response *res, const char *type, const char *etag)
+{
+	return begin(res, 200, type, etag);
 }
 
 bool
@@ -66,8 +74,7 @@ etag_unchanged(const struct request *req, struct response *res, const char *etag
 {
 	if (req->if_none_match[0] == '\0' || !names(req->if_none_match, etag, true, false))
 		return false;
-	response_begin(res, 304, NULL);
-	if (etag_send(res, etag) == OK)
+	if (begin(res, 304, NULL, etag) == OK)
 		return true;
 	(void)response_reset(res);
 	return false;

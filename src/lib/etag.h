@@ -22,12 +22,13 @@
  * is any. */
 enum err etag_check(const struct request *req, const char *etag) MUST_CHECK;
 
-/* If-None-Match, for a GET: begins the answer 304 with ETag and Cache-Control and returns true if
- * it names ETAG; weak comparison.  Else nothing is begun. */
+/* If-None-Match, for a GET: begins the answer 304 with the fields of a stored resource, ETag and
+ * Cache-Control: no-cache, and returns true if it names ETAG; weak comparison.  Else nothing is
+ * begun. */
 bool etag_unchanged(const struct request *req, struct response *res, const char *etag);
 
-/* The fields of a stored resource: ETag and Cache-Control: no-cache. */
-enum err etag_send(struct response *res, const char *etag) MUST_CHECK;
+/* Else: begins the answer 200, a body of TYPE, with the fields of a stored resource. */
+enum err etag_begin(struct response *res, const char *type, const char *etag) MUST_CHECK;
 
 /* The ETag of a page of a list: of all that it shows, by its own ETags, and of whether another page
  * follows. */
