@@ -75,17 +75,13 @@ static void
 put_account(struct jsonw *w, const struct shown *shown)
 {
 	const struct account *account = shown->account;
-	char time[CLOCK_TEXT_SIZE];
-
 	jsonw_object_begin(w, NULL);
 	jsonw_int(w, "id", account->id);
 	for (int i = 0; i < ACCOUNT_FIELDS; i++)
 		jsonw_string_n(w, account_names[i], account->texts[i].s, account->texts[i].n);
 	put_image_link(w, shown);
-	clock_text(account->created_at_us, time);
-	jsonw_string(w, "created_at", time);
-	clock_text(account->updated_at_us, time);
-	jsonw_string(w, "updated_at", time);
+	jsonw_time(w, "created_at", account->created_at_us);
+	jsonw_time(w, "updated_at", account->updated_at_us);
 	jsonw_object_end(w);
 }
 

@@ -257,15 +257,6 @@ struct person {
 };
 
 static void
-put_time(struct jsonw *w, const char *name, int64_t us)
-{
-	char time[CLOCK_TEXT_SIZE];
-
-	clock_text(us, time);
-	jsonw_string(w, name, time);
-}
-
-static void
 put_optional(struct jsonw *w, const char *name, const char *text)
 {
 	if (text != NULL && text[0] != '\0')
@@ -291,8 +282,8 @@ write_account(void *ctx, const struct account *account)
 	for (int i = 0; i < ACCOUNT_FIELDS; i++)
 		jsonw_string_n(&w, account_names[i], texts[i].s, texts[i].n);
 	put_optional(&w, "image", person->image);
-	put_time(&w, "created_at", account->created_at_us);
-	put_time(&w, "updated_at", account->updated_at_us);
+	jsonw_time(&w, "created_at", account->created_at_us);
+	jsonw_time(&w, "updated_at", account->updated_at_us);
 	jsonw_int(&w, "version", account->version);
 	jsonw_object_end(&w);
 	return close_member("account.json", out, jsonw_close(&w));
@@ -304,7 +295,7 @@ put_answer(void *ctx, const struct person_answer *answer)
 	struct jsonw *w = ctx;
 
 	jsonw_object_begin(w, NULL);
-	put_time(w, "created_at", answer->created_at_us);
+	jsonw_time(w, "created_at", answer->created_at_us);
 	jsonw_bool(w, "key_of_client", true);
 	jsonw_int(w, "status", answer->status);
 	put_optional(w, "location", answer->location);

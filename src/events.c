@@ -40,25 +40,19 @@ events_read_end(struct db *db)
 static void
 put_event(struct jsonw *w, const struct ledger_event *event)
 {
-	char time[CLOCK_TEXT_SIZE];
-
 	jsonw_object_begin(w, NULL);
 	jsonw_int(w, "id", event->id);
 	jsonw_int(w, "type_id", event->type_id);
 	jsonw_int(w, "caregiver_id", event->caregiver_id);
-	clock_text(event->start_time_us, time);
-	jsonw_string(w, "start_time", time);
+	jsonw_time(w, "start_time", event->start_time_us);
 	jsonw_int(w, "amount_in_cents", event->amount_in_cents);
 	jsonw_string(w, "currency", event->currency);
 	jsonw_bool(w, "reimbursed", event->reimbursed_at_us != 0);
-	if (event->reimbursed_at_us == 0) {
+	if (event->reimbursed_at_us == 0)
 		jsonw_null(w, "reimbursed_at");
-	} else {
-		clock_text(event->reimbursed_at_us, time);
-		jsonw_string(w, "reimbursed_at", time);
-	}
-	clock_text(event->created_at_us, time);
-	jsonw_string(w, "created_at", time);
+	else
+		jsonw_time(w, "reimbursed_at", event->reimbursed_at_us);
+	jsonw_time(w, "created_at", event->created_at_us);
 	jsonw_object_end(w);
 }
 

@@ -285,15 +285,11 @@ types_list(struct request *req, struct response *res)
 static void
 put_price(struct jsonw *w, const struct tariff_set_price *price)
 {
-	char time[CLOCK_TEXT_SIZE];
-
 	jsonw_object_begin(w, NULL);
 	jsonw_int(w, "amount_in_cents", price->amount_in_cents);
 	jsonw_string(w, "currency", price->currency);
-	clock_text(price->valid_from_us, time);
-	jsonw_string(w, "valid_from", time);
-	clock_text(price->created_at_us, time);
-	jsonw_string(w, "created_at", time);
+	jsonw_time(w, "valid_from", price->valid_from_us);
+	jsonw_time(w, "created_at", price->created_at_us);
 	jsonw_object_end(w);
 }
 

@@ -55,12 +55,9 @@ put(void *ctx, const char *bytes, size_t n)
 static void
 json_begin(struct writer *w)
 {
-	char now[CLOCK_TEXT_SIZE];
-
-	clock_text(w->generated_at_us, now);
 	jsonw_open(&w->json, put, w);
 	jsonw_object_begin(&w->json, NULL);
-	jsonw_string(&w->json, "generated_at", now);
+	jsonw_time(&w->json, "generated_at", w->generated_at_us);
 	jsonw_object_begin(&w->json, "report");
 }
 

@@ -323,14 +323,10 @@ status_of(const struct run *run)
 static void
 put_time(struct jsonw *w, const char *name, int64_t us)
 {
-	char text[CLOCK_TEXT_SIZE];
-
-	if (us == UNKNOWN) {
+	if (us == UNKNOWN)
 		jsonw_null(w, name);
-		return;
-	}
-	clock_text(us, text);
-	jsonw_string(w, name, text);
+	else
+		jsonw_time(w, name, us);
 }
 
 static void

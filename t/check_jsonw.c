@@ -50,6 +50,7 @@ START_TEST(an_object_is_written_with_its_commas_and_names)
 	jsonw_int(&w, "oop_max", 10000);
 	jsonw_decimal(&w, "sek", 250050, 2);
 	jsonw_string(&w, "name", "a \"b\"");
+	jsonw_time(&w, "at", INT64_C(1800000000000001));
 	jsonw_bool(&w, "yes", true);
 	jsonw_bool(&w, "no", false);
 	jsonw_null(&w, "none");
@@ -67,7 +68,8 @@ START_TEST(an_object_is_written_with_its_commas_and_names)
 	jsonw_object_begin(&w, "last");
 	jsonw_object_end(&w);
 	jsonw_object_end(&w);
-	ck_written("{\"oop_max\":10000,\"sek\":2500.5,\"name\":\"a \\\"b\\\"\",\"yes\":true,"
+	ck_written("{\"oop_max\":10000,\"sek\":2500.5,\"name\":\"a \\\"b\\\"\","
+		   "\"at\":\"2027-01-15T08:00:00.000001Z\",\"yes\":true,"
 		   "\"no\":false,\"none\":null,\"list\":[1,[],{},{\"\":null},\"ab\\u0000c\"],"
 		   "\"last\":{}}");
 }

@@ -2,7 +2,6 @@
 
 #include <stdio.h>
 
-#include "lib/clock.h"
 #include "sql.h"
 
 #define APPLICATION_ID 0x63646175 /* "cdau" */
@@ -37,15 +36,6 @@ audio_read(const struct jsonr *body, struct audio *audio)
 	jsonr_int(body, "step_count", 0, AUDIO_STEP_MAX, &audio->step_count);
 }
 
-static void
-put_time(struct jsonw *w, const char *name, int64_t us)
-{
-	char time[CLOCK_TEXT_SIZE];
-
-	clock_text(us, time);
-	jsonw_string(w, name, time);
-}
-
 void
 audio_write(struct jsonw *w, const struct audio *audio)
 {
@@ -57,8 +47,8 @@ audio_write(struct jsonw *w, const struct audio *audio)
 	jsonw_array_end(w);
 	jsonw_int(w, "selected_tick", audio->selected_tick);
 	jsonw_int(w, "step_count", audio->step_count);
-	put_time(w, "created_at", audio->created_at_us);
-	put_time(w, "updated_at", audio->updated_at_us);
+	jsonw_time(w, "created_at", audio->created_at_us);
+	jsonw_time(w, "updated_at", audio->updated_at_us);
 	jsonw_object_end(w);
 }
 

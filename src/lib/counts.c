@@ -81,8 +81,9 @@ add_log(struct db *db, const struct counts_log *log, int64_t now_us, int64_t *id
 	return err;
 }
 
+/* A column of state_get.sql. */
 static enum err
-path_count(struct db *db, int64_t *count)
+read_state(struct db *db, int column, int64_t *value)
 {
 	struct db_query q;
 	bool found;
@@ -90,7 +91,7 @@ path_count(struct db *db, int64_t *count)
 
 	db_query(&q, db, &sql_stats_state_get);
 	if ((err = db_next(&q, &found)) == OK && found)
-		*count = db_int(&q, 1);
+		*value = db_int(&q, column);
 	db_done(&q);
 	return err;
 }
@@ -302,7 +303,7 @@ add_rows(struct db *db, struct tally *tally)
 	struct adding adding = { .db = db };
 	struct db_query q;
 	size_t count, n;
-	enum err err = path_count(db, &adding.paths);
+	enum err err = read_state(db, 1, &adding.paths);
 	const struct tally_row *const *rows = tally_rows(tally, &count), *const *end = rows + count;
 
 	while (rows < end && err == OK) {
@@ -423,16 +424,8 @@ counts_cut(struct commit *commit, struct counts_log *log, int64_t position)
 enum err
 counts_kept_from(struct db *db, int64_t *hour)
 {
-	struct db_query q;
-	bool found;
-	enum err err;
-
 	*hour = 0;
-	db_query(&q, db, &sql_stats_state_get);
-	if ((err = db_next(&q, &found)) == OK && found)
-		*hour = db_int(&q, 3);
-	db_done(&q);
-	return err;
+	return read_state(db, 3, hour);
 }
 
 static enum err

@@ -3,6 +3,7 @@
 #include <assert.h>
 #include <string.h>
 
+#include "lib/clock.h"
 #include "lib/text.h"
 
 static void
@@ -181,6 +182,15 @@ jsonw_string_n(struct jsonw *w, const char *name, const char *s, size_t n)
 {
 	before_value(w, name);
 	put_quoted(w, s, n);
+}
+
+void
+jsonw_time(struct jsonw *w, const char *name, int64_t us)
+{
+	char time[CLOCK_TEXT_SIZE];
+
+	clock_text(us, time);
+	jsonw_string(w, name, time);
 }
 
 void

@@ -62,6 +62,10 @@ void jsonw_decimal(struct jsonw *w, const char *name, int64_t value, unsigned sc
 
 void jsonw_string(struct jsonw *w, const char *name, const char *s);
 void jsonw_string_n(struct jsonw *w, const char *name, const char *s, size_t n);
+
+/* An instant, as clock_text() has it. */
+void jsonw_time(struct jsonw *w, const char *name, int64_t us);
+
 void jsonw_bool(struct jsonw *w, const char *name, bool value);
 /* A value that is JSON already, such as an answer that was kept. */
 void jsonw_json(struct jsonw *w, const char *name, const char *json, size_t n);
