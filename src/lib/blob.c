@@ -397,7 +397,7 @@ struct listing {
 static enum err
 tell_foreign(const struct listing *l, const char *name)
 {
-	const struct blob_entry entry = { BLOB_FOREIGN, name, 0, 0 };
+	const struct blob_entry entry = { BLOB_FOREIGN, name };
 
 	return l->fn(l->ctx, &entry);
 }
@@ -421,8 +421,6 @@ tell(const struct listing *l, const char *sub, int fd, const char *name)
 		entry.kind = BLOB_LEFTOVER;
 	else
 		return tell_foreign(l, path);
-	entry.bytes = st.st_size;
-	entry.mtime_us = (int64_t)st.st_mtim.tv_sec * 1000000 + st.st_mtim.tv_nsec / 1000;
 	return l->fn(l->ctx, &entry);
 }
 

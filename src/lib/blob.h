@@ -61,8 +61,6 @@ enum blob_kind {
 struct blob_entry {
 	enum blob_kind kind;
 	const char *name; /* of a whole one, its key; else below the folder */
-	int64_t bytes;
-	int64_t mtime_us;
 };
 
 /* Every entry once, in no order; what is put or removed meanwhile may be told or not.  Stops at the

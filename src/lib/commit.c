@@ -39,7 +39,6 @@ struct commit {
 	pthread_cond_t some;
 	bool closing;
 	struct change *first, **last; /* a queue */
-	struct commit_counts counts;
 	enum err health;
 	struct err_state health_said;
 };
@@ -152,13 +151,13 @@ run_batch(const struct commit *commit, struct change *batch)
 
 /* Takes up to COMMIT_CHANGES_MAX of the queue, or one that runs alone, with the lock held. */
 static struct change *
-take_batch(struct commit *commit, int64_t *count)
+take_batch(struct commit *commit)
 {
 	struct change *batch = commit->first, **last = &batch;
 	bool alone = false;
 
-	for (*count = 0; *last != NULL && *count < COMMIT_CHANGES_MAX && !alone; ++*count) {
-		if ((*last)->alone && *count > 0)
+	for (int count = 0; *last != NULL && count < COMMIT_CHANGES_MAX && !alone; count++) {
+		if ((*last)->alone && count > 0)
 			break;
 		alone = (*last)->alone;
 		(*last)->queued = false;
@@ -173,19 +172,14 @@ take_batch(struct commit *commit, int64_t *count)
 }
 
 static void
-settle_batch(struct commit *commit, struct change *batch, int64_t count, enum err err)
+settle_batch(struct commit *commit, struct change *batch, enum err err)
 {
 	struct change *next;
 
 	(void)pthread_mutex_lock(&commit->lock);
 	commit->health = err;
-	if (err == OK) {
-		commit->counts.transactions++;
-		commit->counts.changes += count;
-	} else {
-		commit->counts.failures++;
+	if (err != OK)
 		err_save(&commit->health_said);
-	}
 	(void)pthread_mutex_unlock(&commit->lock);
 	if (err != OK)
 		metrics_count(METRIC_COMMIT_FAILURES, database(commit), 1);
@@ -233,10 +227,9 @@ static void
 step(struct commit *commit)
 {
 	struct change *batch;
-	int64_t count;
 	enum err err = have_database(commit);
 
-	if ((batch = take_batch(commit, &count)) == NULL)
+	if ((batch = take_batch(commit)) == NULL)
 		return;
 	(void)pthread_mutex_unlock(&commit->lock);
 	if (err == OK)
@@ -244,7 +237,7 @@ step(struct commit *commit)
 	else
 		for (struct change *change = batch; change != NULL; change = change->next)
 			refuse(change, err);
-	settle_batch(commit, batch, count, err);
+	settle_batch(commit, batch, err);
 	if (err != OK && db_needs_new_process())
 		make_way();
 	else if (err != OK && commit->db != NULL)
@@ -429,12 +422,4 @@ commit_health(struct commit *commit)
 		err_restore(&commit->health_said);
 	(void)pthread_mutex_unlock(&commit->lock);
 	return err == OK && !db_is_lost(commit->file) ? OK : commit_run(commit, touch, NULL);
-}
-
-void
-commit_count(struct commit *commit, struct commit_counts *counts)
-{
-	(void)pthread_mutex_lock(&commit->lock);
-	*counts = commit->counts;
-	(void)pthread_mutex_unlock(&commit->lock);
 }

@@ -53,10 +53,4 @@ enum err commit_run_outside(struct commit *commit, commit_fn fn, void *arg) MUST
 /* OK if the last transaction was; else tries one that changes nothing, and says how that went. */
 enum err commit_health(struct commit *commit) MUST_CHECK;
 
-struct commit_counts {
-	int64_t transactions, changes, failures;
-};
-
-void commit_count(struct commit *commit, struct commit_counts *counts);
-
 #endif
