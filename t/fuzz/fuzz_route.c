@@ -5,27 +5,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
-#include "fuzz.h"
-#include "lib/route.h"
+#include "asked.h"
 #include "lib/text.h"
 
-#define TARGET_MAX (REQUEST_PATH_MAX + REQUEST_QUERY_MAX + 64)
 #define DEPTH_MAX 4 /* segments of a template */
-
-static struct {
-	size_t n;
-	char text[64 * 1024];
-} answer;
-
-/* In place of the C library's, so that no line a request hides what is found. */
-ssize_t
-write(int fd, const void *bytes, size_t n)
-{
-	return fd == STDERR_FILENO ? (ssize_t)n : syscall(SYS_write, fd, bytes, n);
-}
 
 /* The template, and the captures as they were sent, percent-encoded again. */
 static enum err
@@ -54,26 +38,6 @@ static const struct route routes[] = { { METHOD_GET, "/a", ROLES_ALL, echo, NULL
 	{ METHOD_DELETE, "/a/{id}", ROLES_ALL, echo, NULL },
 	{ METHOD_GET, "/a/{id}/c/{x}", ROLES_ALL, echo, NULL },
 	{ METHOD_PATCH, "/{any}", ROLES_ALL, echo, NULL }, { 0 } };
-
-static bool
-take(void *ctx, const char *bytes, size_t n)
-{
-	(void)ctx;
-	assert(answer.n + n < sizeof(answer.text));
-	memcpy(answer.text + answer.n, bytes, n);
-	answer.n += n;
-	answer.text[answer.n] = '\0';
-	return true;
-}
-
-static ssize_t
-give_nothing(void *ctx, char *buffer, size_t n)
-{
-	(void)ctx;
-	(void)buffer;
-	(void)n;
-	return 0;
-}
 
 /* What the request's segments, as route has read them, should lead to: another way of matching, by
  * words.  Returns the methods of the template, 0 where none fits; EXPECTED is the body. */
@@ -106,16 +70,9 @@ search(const struct request *req, char *expected)
 }
 
 static int
-ask(struct request *req, char *method, char *target, char *accept)
+ask_status(struct request *req, char *method, char *target, char *accept)
 {
-	static struct response res;
-	char *const meta[] = { method, target, accept, NULL };
-	const struct request_source source = { .meta = meta, .read = give_nothing };
-
-	answer.n = 0;
-	response_open(&res, take, NULL);
-	assert(route_run(routes, req, &res, &source));
-	assert(strncmp(answer.text, "Status: ", 8) == 0);
+	ask(routes, req, method, target, accept);
 	return atoi(answer.text + strlen("Status: "));
 }
 
@@ -204,7 +161,7 @@ LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n)
 	(void)snprintf(method, sizeof(method), "REQUEST_METHOD=%s", copy);
 	(void)snprintf(target, sizeof(target), "REQUEST_URI=%s", space);
 	(void)snprintf(accept, sizeof(accept), "HTTP_ACCEPT=%s", feed != NULL ? feed : "");
-	status = ask(&req, method, target, accept);
+	status = ask_status(&req, method, target, accept);
 	if (status == 400 || status == 414 || req.segment_count == REQUEST_SEGMENTS_MAX)
 		return 0;
 	check_status(&req, status);
@@ -214,7 +171,7 @@ LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n)
 		return 0;
 	(void)snprintf(
 	    target, sizeof(target), "REQUEST_URI=/%.*s/%s", (int)path_n, space, space + path_n);
-	assert(ask(&req, method, target, accept) == status);
+	assert(ask_status(&req, method, target, accept) == status);
 	check_status(&req, status);
 	return 0;
 }
