@@ -13,7 +13,6 @@
 #include "lib/audio.h"
 #include "lib/audit.h"
 #include "lib/ledger.h"
-#include "lib/text.h"
 #include "sql.h"
 
 #define WORDS_SIZE 256
