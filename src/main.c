@@ -76,7 +76,8 @@ run(const struct conf_options *options, pid_t watcher)
 		goto done;
 	if (program.prepare != NULL && (err = program.prepare()) != OK)
 		goto close;
-	confine_program(&program.needs, conf);
+	if ((err = confine_program(&program.needs, conf)) != OK)
+		goto close;
 	serve_hold_signals();
 	if ((err = auth_open(conf)) != OK ||
 	    (program.open != NULL && (err = program.open(conf)) != OK))

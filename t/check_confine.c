@@ -53,7 +53,7 @@ confine_as(const char *name)
 
 	while (strcmp(kinds[i].name, name) != 0)
 		ck_assert_uint_lt(++i, COUNT(kinds));
-	confine_program(&kinds[i].needs, &conf);
+	ck_assert_int_eq(confine_program(&kinds[i].needs, &conf), OK);
 }
 
 static bool

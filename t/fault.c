@@ -1,9 +1,9 @@
 /*
  * fault: a library that is loaded before all others (LD_PRELOAD) and fails the n-th call of a kind
  * in one program, while it runs: an allocation, a call that touches a file, a new thread, a new
- * descriptor.  It also moves the clock.  What is to fail stands in a page of memory that
- * t/e2e/torture.py shares with all programs, by the file $CAREDESK_FAULT; it is mapped before a
- * program confines itself.
+ * descriptor.  It also moves the clock, and kills a program amid what it writes.  What is to fail
+ * stands in a page of memory that t/e2e/torture.py shares with all programs, by the file
+ * $CAREDESK_FAULT; it is mapped before a program confines itself.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -30,14 +30,19 @@
 #define SECOND_NS 1000000000L
 #define MICROSECOND_NS 1000L
 
-enum kind { MEMORY = 1, FILES = 2, THREADS = 4, DESCRIPTORS = 8 };
+/* CHANGES are those of FILES that change one. */
+enum kind { MEMORY = 1, FILES = 2, THREADS = 4, DESCRIPTORS = 8, CHANGES = 16 };
+
+#define KILLED \
+	(-1) /* as an error: what is written is torn, and SIGKILL comes before it is said \
+	      */
 
 /* As torture.py lays it out: numbers of eight bytes, then texts. */
 struct page {
 	atomic_long kinds; /* that are counted; 0: nothing fails */
 	atomic_long left; /* calls until the one that fails */
 	atomic_long always; /* and all after it */
-	atomic_long error; /* errno of FILES; 0: a write is short, all else is EIO */
+	atomic_long error; /* errno of FILES; 0: a write is short, all else is EIO; or KILLED */
 	atomic_long seen; /* calls counted */
 	atomic_long failed; /* calls that failed */
 	atomic_long clock_us; /* added to the time of day */
@@ -45,6 +50,7 @@ struct page {
 	atomic_long turn; /* counts what was asked of this library */
 	char program[NAME_MAX_BYTES];
 	char where[WHERE_MAX_BYTES]; /* who called what failed */
+	char apart[NAME_MAX_BYTES]; /* the library whose memory never fails; empty: none */
 };
 
 /* The C library's own, by their other names. */
@@ -60,9 +66,9 @@ static _Thread_local long own_turn __attribute__((tls_model("initial-exec")));
 static pid_t program_pid; /* not of the processes that it forks to read pictures */
 
 static bool
-is_armed(enum kind kind)
+is_armed(unsigned kinds)
 {
-	return page != NULL && (atomic_load(&page->kinds) & (long)kind) != 0 &&
+	return page != NULL && (atomic_load(&page->kinds) & (long)kinds) != 0 &&
 	    strncmp(page->program, program_invocation_short_name, NAME_MAX_BYTES) == 0;
 }
 
@@ -89,13 +95,22 @@ where_set(const void *address)
 	memcpy(page->where, own_where, WHERE_MAX_BYTES);
 }
 
+static bool
+is_apart(const void *caller)
+{
+	Dl_info info;
+
+	return page->apart[0] != '\0' && dladdr(caller, &info) != 0 && info.dli_fname != NULL &&
+	    strstr(info.dli_fname, page->apart) != NULL;
+}
+
 /* Whether this call is the one. */
 static bool
-fails(enum kind kind, const void *caller)
+fails(unsigned kinds, const void *caller)
 {
 	long left;
 
-	if (!is_armed(kind))
+	if (!is_armed(kinds) || is_apart(caller))
 		return false;
 	(void)atomic_fetch_add(&page->seen, 1);
 	left = atomic_fetch_sub(&page->left, 1);
@@ -178,12 +193,26 @@ aligned_alloc(size_t alignment, size_t n)
 /* --- Files.  Sockets, pipes and the like are not storage. */
 
 static bool
-file_fails(const void *caller)
+file_fails(unsigned kinds, const void *caller)
 {
-	if (!fails(FILES, caller))
+	if (!fails(kinds, caller))
 		return false;
+	if (atomic_load(&page->error) == KILLED)
+		(void)raise(SIGKILL);
 	errno = atomic_load(&page->error) != 0 ? (int)atomic_load(&page->error) : EIO;
 	return true;
+}
+
+static bool
+read_fails(const void *caller)
+{
+	return file_fails(FILES, caller);
+}
+
+static bool
+change_fails(const void *caller)
+{
+	return file_fails(FILES | CHANGES, caller);
 }
 
 static bool
@@ -191,7 +220,7 @@ is_file(int fd)
 {
 	int error = errno;
 	struct stat status;
-	bool is = is_armed(FILES) && fstat(fd, &status) == 0 &&
+	bool is = is_armed(FILES | CHANGES) && fstat(fd, &status) == 0 &&
 	    (S_ISREG(status.st_mode) || S_ISDIR(status.st_mode));
 
 	errno = error;
@@ -223,13 +252,6 @@ accept4(int fd, struct sockaddr *address, socklen_t *n, int flags)
 	    : (int)syscall(SYS_accept4, fd, address, n, flags);
 }
 
-/* How much of N bytes is written after all, where the fault is a short write; else -1. */
-static ssize_t
-short_of(size_t n)
-{
-	return atomic_load(&page->error) == 0 && n > 1 ? (ssize_t)(n / 2) : -1;
-}
-
 static mode_t
 mode_of(int flags, va_list args)
 {
@@ -246,7 +268,7 @@ openat(int dir, const char *path, int flags, ...)
 	va_start(args, flags);
 	mode = mode_of(flags, args);
 	va_end(args);
-	if (file_fails(__builtin_return_address(0)) ||
+	if (read_fails(__builtin_return_address(0)) ||
 	    descriptor_fails(__builtin_return_address(0)))
 		return -1;
 	return (int)syscall(SYS_openat, dir, path, flags, mode);
@@ -261,7 +283,7 @@ open(const char *path, int flags, ...)
 	va_start(args, flags);
 	mode = mode_of(flags, args);
 	va_end(args);
-	if (file_fails(__builtin_return_address(0)) ||
+	if (read_fails(__builtin_return_address(0)) ||
 	    descriptor_fails(__builtin_return_address(0)))
 		return -1;
 	return (int)syscall(SYS_openat, AT_FDCWD, path, flags, mode);
@@ -270,7 +292,7 @@ open(const char *path, int flags, ...)
 ssize_t
 read(int fd, void *buffer, size_t n)
 {
-	if (is_file(fd) && file_fails(__builtin_return_address(0)))
+	if (is_file(fd) && read_fails(__builtin_return_address(0)))
 		return -1;
 	return syscall(SYS_read, fd, buffer, n);
 }
@@ -278,55 +300,65 @@ read(int fd, void *buffer, size_t n)
 ssize_t
 pread(int fd, void *buffer, size_t n, off_t at)
 {
-	if (is_file(fd) && file_fails(__builtin_return_address(0)))
+	if (is_file(fd) && read_fails(__builtin_return_address(0)))
 		return -1;
 	return syscall(SYS_pread64, fd, buffer, n, at);
+}
+
+/* Half of it, where the fault is a short write or the end; else nothing. */
+static ssize_t
+write_torn(long call, int fd, const void *bytes, size_t n, off_t at)
+{
+	long error = atomic_load(&page->error);
+	ssize_t wrote = -1;
+
+	if (error <= 0 && n > 1)
+		wrote = syscall(call, fd, bytes, n / 2, at);
+	if (error == KILLED)
+		(void)raise(SIGKILL);
+	if (wrote < 0)
+		errno = error != 0 ? (int)error : EIO;
+	return wrote;
 }
 
 ssize_t
 write(int fd, const void *bytes, size_t n)
 {
-	if (is_file(fd) && file_fails(__builtin_return_address(0))) {
-		if (short_of(n) < 0)
-			return -1;
-		n = (size_t)short_of(n);
-	}
-	return syscall(SYS_write, fd, bytes, n);
+	return is_file(fd) && fails(FILES | CHANGES, __builtin_return_address(0))
+	    ? write_torn(SYS_write, fd, bytes, n, 0)
+	    : syscall(SYS_write, fd, bytes, n);
 }
 
 ssize_t
 pwrite(int fd, const void *bytes, size_t n, off_t at)
 {
-	if (is_file(fd) && file_fails(__builtin_return_address(0))) {
-		if (short_of(n) < 0)
-			return -1;
-		n = (size_t)short_of(n);
-	}
-	return syscall(SYS_pwrite64, fd, bytes, n, at);
+	return is_file(fd) && fails(FILES | CHANGES, __builtin_return_address(0))
+	    ? write_torn(SYS_pwrite64, fd, bytes, n, at)
+	    : syscall(SYS_pwrite64, fd, bytes, n, at);
 }
 
 int
 fsync(int fd)
 {
-	return file_fails(__builtin_return_address(0)) ? -1 : (int)syscall(SYS_fsync, fd);
+	return change_fails(__builtin_return_address(0)) ? -1 : (int)syscall(SYS_fsync, fd);
 }
 
 int
 fdatasync(int fd)
 {
-	return file_fails(__builtin_return_address(0)) ? -1 : (int)syscall(SYS_fdatasync, fd);
+	return change_fails(__builtin_return_address(0)) ? -1 : (int)syscall(SYS_fdatasync, fd);
 }
 
 int
 ftruncate(int fd, off_t n)
 {
-	return file_fails(__builtin_return_address(0)) ? -1 : (int)syscall(SYS_ftruncate, fd, n);
+	return change_fails(__builtin_return_address(0)) ? -1 : (int)syscall(SYS_ftruncate, fd, n);
 }
 
 int
 fallocate(int fd, int how, off_t at, off_t n)
 {
-	return file_fails(__builtin_return_address(0))
+	return change_fails(__builtin_return_address(0))
 	    ? -1
 	    : (int)syscall(SYS_fallocate, fd, how, at, n);
 }
@@ -334,7 +366,7 @@ fallocate(int fd, int how, off_t at, off_t n)
 int
 rename(const char *from, const char *to)
 {
-	return file_fails(__builtin_return_address(0))
+	return change_fails(__builtin_return_address(0))
 	    ? -1
 	    : (int)syscall(SYS_renameat2, AT_FDCWD, from, AT_FDCWD, to, 0);
 }
@@ -342,7 +374,7 @@ rename(const char *from, const char *to)
 int
 linkat(int from_dir, const char *from, int to_dir, const char *to, int flags)
 {
-	return file_fails(__builtin_return_address(0))
+	return change_fails(__builtin_return_address(0))
 	    ? -1
 	    : (int)syscall(SYS_linkat, from_dir, from, to_dir, to, flags);
 }
@@ -350,7 +382,7 @@ linkat(int from_dir, const char *from, int to_dir, const char *to, int flags)
 int
 unlink(const char *path)
 {
-	return file_fails(__builtin_return_address(0))
+	return change_fails(__builtin_return_address(0))
 	    ? -1
 	    : (int)syscall(SYS_unlinkat, AT_FDCWD, path, 0);
 }
@@ -358,7 +390,7 @@ unlink(const char *path)
 int
 unlinkat(int dir, const char *path, int flags)
 {
-	return file_fails(__builtin_return_address(0))
+	return change_fails(__builtin_return_address(0))
 	    ? -1
 	    : (int)syscall(SYS_unlinkat, dir, path, flags);
 }

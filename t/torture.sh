@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Every allocation and every call that touches a file fails, on every route (t/e2e/torture.py): about 20 minutes.
-# CAREDESK_TORTURE_ONLY=WORD: only routes with it.  What came of each route is said as it is done.
+# Every allocation and every call that touches a file fails, on every route (t/e2e/torture.py); and while programs,
+# commands and migrations begin (t/e2e/torture_start.py): about 45 minutes.
+# CAREDESK_TORTURE_ONLY=WORD: only routes, programs and commands with it.  What came of each route is said as it is done.
 # Usage: t/torture.sh [BUILD-FOLDER [TEST]]
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -9,7 +10,9 @@ CAREDESK_BUILD=$(cd "$CAREDESK_BUILD" && pwd)
 make --silent -C "$CAREDESK_BUILD" fault.so
 out=$(mktemp)
 trap 'rm -f "$out"' EXIT
-/usr/bin/python3 -B t/e2e/torture.py "${@:2}" | tee "$out" || true
+for file in torture torture_start; do
+	/usr/bin/python3 -B "t/e2e/$file.py" "${@:2}" || true
+done | tee "$out"
 failed=$(grep -c '^not ok' "$out" || true)
 echo "$(grep -c '^ok' "$out" || true) passed, $failed failed"
 [ "$failed" -eq 0 ] && grep -q '^1\.\.[1-9]' "$out"

@@ -21,6 +21,8 @@
 
 #include "lib/log.h"
 
+#define FILTER_S 5 /* it takes some milliseconds */
+
 #define WORDS_MAX 800
 
 static const char *const socket_words[] = { "none", "of this machine", "all" };
@@ -278,6 +280,8 @@ static const char *const allowed[] = {
 	/* memory */
 	"brk", "munmap", "mremap", "madvise", "mincore", "msync", "mlock", "munlock", "membarrier",
 	"memfd_create",
+	/* the time that making this list may take */
+	"alarm", "setitimer",
 	/* what is open */
 	"read", "write", "readv", "writev", "pread64", "pwrite64", "preadv", "pwritev", "preadv2",
 	"pwritev2", "lseek", "_llseek", "close", "close_range", "dup", "dup2", "dup3", "fcntl",
@@ -495,8 +499,13 @@ static int
 make_filter(int (*add)(scmp_filter_ctx filter, enum confine_sockets sockets),
     enum confine_sockets sockets, int (*use)(scmp_filter_ctx filter))
 {
-	scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ERRNO(ENOSYS));
-	int error = filter == NULL ? -ENOMEM : 0;
+	scmp_filter_ctx filter;
+	int error;
+
+	/* Without memory it may come to no end (see below): who watches us starts another one. */
+	(void)alarm(FILTER_S);
+	filter = seccomp_init(SCMP_ACT_ERRNO(ENOSYS));
+	error = filter == NULL ? -ENOMEM : 0;
 
 	if (error == 0)
 		error = seccomp_attr_set(filter, SCMP_FLTATR_CTL_TSYNC, 1);
@@ -508,6 +517,7 @@ make_filter(int (*add)(scmp_filter_ctx filter, enum confine_sockets sockets),
 	if (error == 0)
 		error = use(filter);
 	seccomp_release(filter);
+	(void)alarm(0);
 	return error;
 }
 
@@ -598,40 +608,57 @@ report_calls(struct report *report, enum confine_sockets sockets, int error)
 		report_add(report, "; seccomp; new sockets: %s", socket_words[sockets]);
 }
 
-void
+/* An errno, or a negative one. */
+static bool
+lacks_memory(int error)
+{
+	return error == ENOMEM || error == -ENOMEM;
+}
+
+static enum err
+result_of(int files_error, int calls_error)
+{
+	return lacks_memory(files_error) || lacks_memory(calls_error)
+	    ? fail(ERR_BUSY, "no memory to be confined with")
+	    : OK;
+}
+
+enum err
 confine_program(const struct confine_needs *own, const struct conf *conf)
 {
 	struct report report = { .level = LOG_INFO };
 	struct confine_needs needs = *own;
+	int error, files_error;
 	long abi;
-	int error;
 
 	if (needs.fetches_keys && conf->auth.mode == AUTH_REQUIRED && conf->auth.jwks_is_url)
 		needs.sockets = CONFINE_ALL_SOCKETS;
 	confine_itself(&report);
-	error = confine_files(&needs, conf, &abi);
-	report_files(&report, &needs, abi, error);
+	files_error = confine_files(&needs, conf, &abi);
+	report_files(&report, &needs, abi, files_error);
 	error = SANITIZED ? 0 : make_filter(add_program, needs.sockets, load);
 	report_calls(&report, needs.sockets, error);
 	log_event(report.level, "confined", "%s", report.words);
+	return result_of(files_error, error);
 }
 
-void
+enum err
 confine_keeper(void)
 {
 	struct report report = { .level = LOG_INFO };
+	int error, files_error;
 	long abi;
-	int error;
 
 	confine_itself(&report);
-	error = confine_files(NULL, NULL, &abi);
-	report_files(&report, NULL, abi, error);
+	files_error = confine_files(NULL, NULL, &abi);
+	report_files(&report, NULL, abi, files_error);
 	error = SANITIZED ? 0 : make_filter(add_worker, CONFINE_NO_SOCKETS, keep_for_worker);
 	if (error == 0 && !SANITIZED &&
 	    (error = make_filter(add_keeper, CONFINE_NO_SOCKETS, load)) != 0)
 		worker = (struct sock_fprog){ 0 }; /* this kernel has none */
 	report_calls(&report, CONFINE_NO_SOCKETS, error);
 	log_event(report.level, "keeper_confined", "%s", report.words);
+	return result_of(files_error, error);
 }
 
 /* What is not in force was said by its keeper. */

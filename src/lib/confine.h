@@ -51,12 +51,14 @@ struct confine_needs {
 };
 
 /* In the data folder, with CONF as it serves by: also what tokens are checked with is allowed. What
- * is in force goes to the log, in one line. */
-void confine_program(const struct confine_needs *own, const struct conf *conf);
+ * is in force goes to the log, in one line.  ERR_BUSY where there was no memory for it: that is
+ * nothing that the kernel has not, and no reason to serve without. */
+enum err confine_program(const struct confine_needs *own, const struct conf *conf) MUST_CHECK;
 
 /* A process that has all it needs open, and only forks others, waits for them, and passes on what
- * they say by sockets that are there.  It opens no file and no socket.  Also in the log. */
-void confine_keeper(void);
+ * they say by sockets that are there.  It opens no file and no socket.  Also in the log, and
+ * ERR_BUSY for the same reason. */
+enum err confine_keeper(void) MUST_CHECK;
 
 /* One that such a keeper has forked: memory, and writing to what is open.  Nothing else.  It takes
  * no memory; false if it is not in force though its keeper could have it: then end. */

@@ -153,6 +153,9 @@ ask(struct db *db, const char *text, char *out, size_t room)
 	out[0] = '\0';
 	if (code == SQLITE_ROW) {
 		value = sqlite3_column_text(stmt, 0);
+		/* A number read as 0 for want of memory would be a version to migrate from. */
+		if (value == NULL && sqlite3_column_type(stmt, 0) != SQLITE_NULL)
+			code = SQLITE_NOMEM;
 		(void)snprintf(out, room, "%s", value == NULL ? "" : (const char *)value);
 	}
 	(void)sqlite3_finalize(stmt);

@@ -186,7 +186,8 @@ become_keeper(int fd)
 	if (nothing < 0 || dup2(nothing, STDIN_FILENO) < 0 || dup2(nothing, STDOUT_FILENO) < 0 ||
 	    (fd != KEEPER_FD && dup2(fd, KEEPER_FD) < 0) || close_range(KEEPER_FD + 1, ~0U, 0) != 0)
 		_exit(EXIT_FAILURE);
-	confine_keeper();
+	if (confine_keeper() != OK)
+		_exit(EXIT_FAILURE);
 	if (!confine_is_sanitized())
 		(void)dup2(STDIN_FILENO, STDERR_FILENO);
 	keep();

@@ -313,8 +313,8 @@ serve_fastcgi(const struct program *served)
 
 	server.program = served;
 	/* Several threads, and several processes, may see one connection and try to accept it. */
-	if (FCGX_Init() != 0 || fcntl(LISTEN_FD, F_SETFL, O_NONBLOCK) != 0)
-		return fail(ERR_INTERNAL, "the FastCGI library does not start: %m");
+	if (fcntl(LISTEN_FD, F_SETFL, O_NONBLOCK) != 0)
+		return fail(ERR_INTERNAL, "the FastCGI socket cannot be listened on: %m");
 	if ((err = open_epoll()) == OK && (err = pool_open(&work)) == OK) {
 		log_event(LOG_INFO, "started", "answering");
 		pool_join();
@@ -375,6 +375,10 @@ serve(const struct program *served)
 
 	/* Before libfcgi, whose handlers of the same signals would swallow one that comes early. */
 	serve_hold_signals();
+	/* FCGX_IsCGI() would do this by itself, and end the process without a word where it fails.
+	 */
+	if (FCGX_Init() != 0)
+		return fail(ERR_INTERNAL, "the FastCGI library does not start: %m");
 	if (!FCGX_IsCGI())
 		return serve_fastcgi(served);
 	(void)pthread_sigmask(SIG_UNBLOCK, &set, NULL);

@@ -1,5 +1,6 @@
 #include "lib/user.h"
 
+#include <errno.h>
 #include <grp.h>
 #include <pwd.h>
 #include <stdio.h>
@@ -15,12 +16,16 @@ user_find(const char *name, struct user *user)
 	struct passwd entry, *found = NULL;
 	struct group group_entry, *group = NULL;
 
-	if (getpwnam_r(name, &entry, buffer, sizeof(buffer), &found) != 0 || found == NULL)
+	if ((errno = getpwnam_r(name, &entry, buffer, sizeof(buffer), &found)) == ENOMEM)
+		return fail(ERR_BUSY, "user %s cannot be looked up: %m", name);
+	if (found == NULL)
 		return fail(ERR_INPUT, "user %s does not exist", name);
 	user->uid = found->pw_uid;
 	user->gid = found->pw_gid;
-	if (getgrgid_r(user->gid, &group_entry, buffer, sizeof(buffer), &group) != 0 ||
-	    group == NULL || strlen(group->gr_name) >= sizeof(user->group))
+	errno = getgrgid_r(user->gid, &group_entry, buffer, sizeof(buffer), &group);
+	if (errno == ENOMEM)
+		return fail(ERR_BUSY, "the group of user %s cannot be looked up: %m", name);
+	if (group == NULL || strlen(group->gr_name) >= sizeof(user->group))
 		return fail(ERR_INPUT, "the group of user %s has no name", name);
 	(void)snprintf(user->group, sizeof(user->group), "%s", group->gr_name);
 	return OK;

@@ -37,7 +37,8 @@ SEED = int(os.environ.get("CAREDESK_TORTURE_SEED", 1))  # ./check has the same o
 ONLY = os.environ.get("CAREDESK_TORTURE_ONLY", "")
 FEW = 2  # of each route and mode, unless all
 LIBRARY = os.path.join(harness.BUILD, "fault.so")
-MEMORY, FILES, THREADS, DESCRIPTORS = 1, 2, 4, 8
+MEMORY, FILES, THREADS, DESCRIPTORS, CHANGES = 1, 2, 4, 8, 16
+KILLED = -1  # as an error: SIGKILL amid a write
 NEVER = 1 << 40
 LONG_TEXT = 50 * "longer than what json-c has room for at first "[:4]
 QUICK_S = 10  # an answer that takes longer is a hang
@@ -76,6 +77,10 @@ class Fault:
 
     def whom(self, program):
         struct.pack_into("32s", self.map, 72, program.encode())
+
+    def set_apart(self, library):
+        """Its allocations neither fail nor count."""
+        struct.pack_into("32s", self.map, 232, library.encode())
 
     @property
     def where(self):
