@@ -271,13 +271,16 @@ jwk_verify(const struct jwk_set *set, const char *name, enum conf_algorithm algo
     const char *jws, size_t n)
 {
 	const struct row *row = set == NULL ? NULL : choose(set, name, algorithm);
+	cjose_err error = { .code = CJOSE_ERR_NONE };
 	cjose_jws_t *opened;
 	bool good;
 
 	if (row == NULL)
 		return fail(ERR_NOT_FOUND, "no key has its kid and algorithm");
-	opened = cjose_jws_import(jws, n, NULL);
-	good = opened != NULL && cjose_jws_verify(opened, row->key, NULL);
+	opened = cjose_jws_import(jws, n, &error);
+	good = opened != NULL && cjose_jws_verify(opened, row->key, &error);
 	cjose_jws_release(opened);
+	if (!good && error.code == CJOSE_ERR_NO_MEMORY)
+		return fail(ERR_BUSY, "no memory to check a signature");
 	return good ? OK : fail(ERR_UNAUTHORIZED, "the signature is not that of its key");
 }

@@ -132,8 +132,9 @@ read_header(const struct parts *parts, int64_t allowed, struct header *header)
 	struct jsonr json;
 	enum err err;
 
-	if (jsonr_parse((const char *)parts->header, parts->header_n, &json) != OK)
-		return refuse("its header is no JSON object");
+	err = jsonr_parse((const char *)parts->header, parts->header_n, &json);
+	if (err != OK)
+		return err == ERR_BUSY ? err : refuse("its header is no JSON object");
 	err = read_members(&json, allowed, header);
 	jsonr_close(&json);
 	return err;
@@ -329,8 +330,9 @@ read_claims(
 	struct jsonr claims;
 	enum err err;
 
-	if (jsonr_parse((const char *)parts->claims, parts->claims_n, &claims) != OK)
-		return refuse("its claims are no JSON object");
+	err = jsonr_parse((const char *)parts->claims, parts->claims_n, &claims);
+	if (err != OK)
+		return err == ERR_BUSY ? err : refuse("its claims are no JSON object");
 	*who = (struct who){ 0 };
 	err = check_claims(&claims, rules, now_s, who);
 	jsonr_close(&claims);

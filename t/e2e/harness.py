@@ -218,14 +218,18 @@ class Connection:
     def send(self, data):
         self.socket.sendall(data)
 
-    def ask(self, target, method="GET", fields=(), body=None):
-        """A well-formed request; TARGET goes out as it is."""
+    def request(self, target, method="GET", fields=(), body=None):
+        """A well-formed one; TARGET goes out as it is."""
         lines = [f"{method} {target} HTTP/1.1", f"Host: 127.0.0.1:{self.port}"]
         lines += [f"{name}: {value}" for name, value in dict(fields).items()]
         if body is not None:
             lines.append(f"Content-Length: {len(body)}")
-        began = time.monotonic()
         self.send("\r\n".join(lines + ["", ""]).encode("utf-8", "surrogateescape") + (body or b""))
+
+    def ask(self, target, method="GET", fields=(), body=None):
+        """A request, and its answer, which is held to the document."""
+        began = time.monotonic()
+        self.request(target, method, fields, body)
         answer = self.receive(method)
         answer.seconds = time.monotonic() - began
         hold_to_document(method, target, answer, fields, body)

@@ -7,6 +7,7 @@ torture.py has what happens in between.
 """
 import collections
 import contextlib
+import faulthandler
 import glob
 import json
 import os
@@ -17,7 +18,6 @@ import socket
 import sqlite3
 import subprocess
 import sys
-import time
 import unittest
 
 import harness
@@ -97,6 +97,8 @@ class Program:
 class StartCase(DataCase):
     @classmethod
     def setUpClass(cls):
+        if ALL:
+            faulthandler.cancel_dump_traceback_later()
         super().setUpClass()
         cls.data = made_folder(cls.addClassCleanup)
         cls.fault = Fault(os.path.dirname(cls.data))
