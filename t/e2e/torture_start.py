@@ -12,6 +12,7 @@ import glob
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import socket
@@ -136,7 +137,8 @@ class StartCase(DataCase):
             return "refused"
         if -code == signal.SIGTRAP:  # only GLib ends so
             library = "libglib-2.0.so"
-        elif "Malloc: Assertion" in said:  # another thread may have failed last
+        elif re.search(r"Malloc: Assertion|^Unexpected error\.$", said, re.M):
+            # Another thread may have failed last; without memory for them, an assertion has no other words.
             library = "libfcgi.so"
         self.assertIn(library, ABORT, f"signal {-code} of {self.fault.where}: {said}")
         return f"ended by {library}"
