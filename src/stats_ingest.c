@@ -633,6 +633,9 @@ follow_log(void *ctx)
 		more = !failed && thin_some();
 		wait_for_more(more ? 0 : failed ? STORE_AGAIN_MS : IDLE_MS);
 	}
+	/* nginx has ended before: with its last lines, a backup of what is stopped has all. */
+	if (!failed && (err = pass()) != OK)
+		log_event(LOG_ERROR, "ingest", "%s; it is tried at the next start", err_words());
 	return ctx;
 }
 
