@@ -6,6 +6,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <sys/epoll.h>
 #include <sys/un.h>
 
 #include "lib/request.h"
@@ -110,6 +111,19 @@ static const struct route routes[] = { { METHOD_GET, "/hello", ROLES_ANYONE, get
 	{ METHOD_GET, "/slow", ROLES_ANYONE, get_slow, "text/plain" }, { 0 } };
 
 static const struct program served = { "served", routes, NULL, NULL, NULL };
+
+/* As if the silence that ends a stop never came. */
+
+static bool endless;
+
+int __real_epoll_wait(int fd, struct epoll_event *events, int count, int timeout_ms);
+int __wrap_epoll_wait(int fd, struct epoll_event *events, int count, int timeout_ms);
+
+int
+__wrap_epoll_wait(int fd, struct epoll_event *events, int count, int timeout_ms)
+{
+	return __real_epoll_wait(fd, events, count, endless ? -1 : timeout_ms);
+}
 
 /* What nginx would send. */
 
@@ -934,6 +948,33 @@ START_TEST(a_request_on_a_kept_connection_is_answered_during_the_stop)
 }
 END_TEST
 
+START_TEST(a_stop_does_not_wait_where_no_connection_is_left)
+{
+	static const bool closed_before[] = { true, false };
+
+	endless = true;
+	for (size_t i = 0; i < COUNT(closed_before); i++) {
+		struct house house;
+		int fd;
+
+		house_open(&house);
+		fd = house_connect(&house);
+		wire.n = 0;
+		put_get(&wire, "/hello");
+		send_all(fd, wire.bytes, wire.n);
+		ck_assert(take_reply(&reply, fd, 1));
+		if (closed_before[i])
+			(void)close(fd);
+		ck_assert_int_eq(kill(house.pid, SIGTERM), 0);
+		ck_assert(house_says(&house, "\"stopping\""));
+		if (!closed_before[i])
+			(void)close(fd);
+		ck_assert_int_eq(house_join(&house), EXIT_SUCCESS);
+	}
+	endless = false;
+}
+END_TEST
+
 START_TEST(idle_connections_keep_nobody_waiting)
 {
 	struct house house;
@@ -1146,7 +1187,8 @@ CHECK_MAIN(serve,
 	an_answer_that_fails_on_its_way_is_cut_without_an_end,
 	a_signal_lets_what_is_under_way_be_answered_and_then_ends_all,
 	a_request_on_a_kept_connection_is_answered_during_the_stop,
-	idle_connections_keep_nobody_waiting, a_thousand_requests_of_eight_clients_are_all_answered,
+	a_stop_does_not_wait_where_no_connection_is_left, idle_connections_keep_nobody_waiting,
+	a_thousand_requests_of_eight_clients_are_all_answered,
 	a_peer_that_is_another_user_is_closed_without_an_answer,
 	where_there_is_no_socket_one_request_is_answered_as_cgi,
 	cgi_without_a_method_is_told_how_to_start_it,

@@ -29,6 +29,7 @@ static struct {
 	const struct program *program;
 	int epoll_fd, signal_fd;
 	atomic_bool stopping;
+	atomic_size_t open; /* connections, and those that are just being accepted */
 } server = { .epoll_fd = -1, .signal_fd = -1 };
 
 /* A thread's own: libfcgi's request and ours, used again and again. */
@@ -202,12 +203,46 @@ peer_allowed(int fd)
 	return false;
 }
 
+/* Told to stop, and no connection is left that could bring more. */
+static bool
+is_over(void)
+{
+	return atomic_load(&server.stopping) && atomic_load(&server.open) == 0;
+}
+
+/* The signal is never read, so that whoever waits is woken by it for as long as it is watched. */
+static void
+wake_all_if_over(void)
+{
+	if (is_over())
+		(void)watch(EPOLL_CTL_ADD, server.signal_fd, EPOLLIN);
+}
+
+static void
+count_closed(void)
+{
+	(void)atomic_fetch_sub(&server.open, 1);
+	wake_all_if_over();
+}
+
+static bool
+admit(int fd)
+{
+	const struct timeval limit = { .tv_sec = SERVE_SOCKET_TIMEOUT_S };
+
+	return peer_allowed(fd) &&
+	    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit)) == 0 &&
+	    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit)) == 0 &&
+	    watch(EPOLL_CTL_ADD, fd, EPOLLIN | EPOLLONESHOT);
+}
+
 static void
 accept_connection(void)
 {
-	const struct timeval limit = { .tv_sec = SERVE_SOCKET_TIMEOUT_S };
-	int fd = accept4(LISTEN_FD, NULL, NULL, SOCK_CLOEXEC);
+	int fd;
 
+	(void)atomic_fetch_add(&server.open, 1); /* first, or a stop might overlook it */
+	fd = accept4(LISTEN_FD, NULL, NULL, SOCK_CLOEXEC);
 	if (fd < 0 && (errno == EMFILE || errno == ENFILE)) {
 		/* It stays readable; to ask again at once would cost all the time there is. */
 		log_event(LOG_ERROR, "no_descriptors", "a connection has to wait: %m");
@@ -217,26 +252,37 @@ accept_connection(void)
 	}
 	if (!atomic_load(&server.stopping))
 		(void)watch(EPOLL_CTL_MOD, LISTEN_FD, EPOLLIN | EPOLLONESHOT);
-	if (fd < 0)
-		return; /* or the peer left */
-	if (!peer_allowed(fd) ||
-	    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit)) != 0 ||
-	    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit)) != 0 ||
-	    !watch(EPOLL_CTL_ADD, fd, EPOLLIN | EPOLLONESHOT))
+	if (fd >= 0 && admit(fd))
+		return;
+	if (fd >= 0) /* else the peer left */
 		(void)close(fd);
+	count_closed();
+}
+
+static void
+serve_request(struct seat *seat, int fd)
+{
+	bool open = answer(server.program, seat, fd);
+
+	if (open && watch(EPOLL_CTL_MOD, fd, EPOLLIN | EPOLLONESHOT))
+		return;
+	if (open)
+		(void)close(fd);
+	count_closed();
 }
 
 static void
 begin_stop(void)
 {
-	if (atomic_exchange(&server.stopping, true))
-		return;
-	log_event(LOG_INFO, "stopping", "answering what is under way");
-	(void)epoll_ctl(server.epoll_fd, EPOLL_CTL_DEL, LISTEN_FD, NULL);
+	if (!atomic_exchange(&server.stopping, true)) {
+		log_event(LOG_INFO, "stopping", "answering what is under way");
+		(void)epoll_ctl(server.epoll_fd, EPOLL_CTL_DEL, LISTEN_FD, NULL);
+		if (server.program->stop != NULL)
+			server.program->stop();
+		pool_stop();
+	}
 	(void)epoll_ctl(server.epoll_fd, EPOLL_CTL_DEL, server.signal_fd, NULL);
-	if (server.program->stop != NULL)
-		server.program->stop();
-	pool_stop();
+	wake_all_if_over();
 }
 
 /* Waits for one thing to do, and does it. */
@@ -256,10 +302,9 @@ step(void *ctx, void *own)
 		begin_stop();
 	else if (event.data.fd == LISTEN_FD)
 		accept_connection();
-	else if (answer(server.program, own, event.data.fd) &&
-	    !watch(EPOLL_CTL_MOD, event.data.fd, EPOLLIN | EPOLLONESHOT))
-		(void)close(event.data.fd);
-	return true;
+	else
+		serve_request(own, event.data.fd);
+	return !is_over();
 }
 
 static void *

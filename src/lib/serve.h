@@ -7,7 +7,8 @@
  * Peers must be this user or root, and slow ones are dropped.
  *
  * SIGTERM, SIGINT, SIGQUIT and SIGUSR1 stop gracefully: no new connections, each further answer
- * closes its connection, and when nothing has come for SERVE_SILENCE_MS, serve() returns.
+ * closes its connection, and when none is left, or nothing has come for SERVE_SILENCE_MS, serve()
+ * returns.
  *
  * Where descriptor 0 is no such socket, one request is answered as plain CGI (RFC 3875) from the
  * environment, standard input and output.
