@@ -1,5 +1,6 @@
 """Images of accounts, through nginx: what goes in comes out clean, at a link that ends."""
 import contextlib
+import functools
 import glob
 import json
 import os
@@ -38,6 +39,7 @@ def png(width=3, height=2, more=b"", rows=None, shade=0, depth=8):
             chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b""))
 
 
+@functools.cache
 def black(width, height):
     """Little for what it inflates to."""
     return png(width, height, rows=height * (b"\0" * (1 + (width + 7) // 8)), depth=1)

@@ -6,6 +6,7 @@ dies, and all of it is counted.
 """
 import collections
 import faulthandler
+import functools
 import json
 import os
 import random
@@ -33,6 +34,15 @@ HOSTILE = ["", " ", "0", "-1", "+1", "01", "1.0", "1e3", "0x1", "922337203685477
            "0000-01-01T00:00:00Z", "99999-01-01T00:00:00Z"]
 VALUES = [None, True, False, -1, 0, 1.5, 5.0, 2**31, 2**53 + 1, 2**63 - 1, 2**63, 2**64, 1e300, -0.0,
           [], {}, [[]], {"": None}, "1"]
+
+
+@functools.cache
+def fitting_words(text):
+    """Those that the schema allows which TEXT is as JSON, or else all."""
+    schema = json.loads(text)
+    checked = openapi.Schema(schema)
+    return [word for word in [*WORDS, *schema.get("examples", [])]
+            if checked.fault(word) is None] or WORDS
 
 
 class Maker:
@@ -84,9 +94,7 @@ class Maker:
     def value_string(self, schema):
         if "contentMediaType" in schema or schema.get("format") == "binary":
             return self.random.randbytes(self.random.randrange(300)).decode("latin-1")
-        fitting = [word for word in [*WORDS, *schema.get("examples", [])]
-                   if openapi.Schema(schema).fault(word) is None]
-        return self.choice(fitting or WORDS)
+        return self.choice(fitting_words(json.dumps(schema)))
 
     def value_array(self, schema):
         most = min(schema.get("maxItems", 3), max(3, schema.get("minItems", 0)))
