@@ -67,7 +67,7 @@ def routes(*names):
     return [tuple(line.split()[:2]) for line in lines]
 
 
-def wait_for(condition, what, seconds=LONG):
+def wait_for(condition, what, seconds=LONG, pause=0.01):
     """Polls until CONDITION gives something true, and returns that."""
     until = time.monotonic() + seconds
     while True:
@@ -76,7 +76,7 @@ def wait_for(condition, what, seconds=LONG):
             return found
         if time.monotonic() > until:
             raise AssertionError(f"waited {seconds} s in vain: {what}")
-        time.sleep(0.01)
+        time.sleep(pause)
 
 
 def at_once(count, function):
@@ -152,9 +152,12 @@ def process(pid):
     return None if rest[0] in "ZX" else Process(pid, int(rest[1]), rest[0], name)
 
 
+def pids():
+    return [int(entry) for entry in os.listdir("/proc") if entry.isdigit()]
+
+
 def processes():
-    found = (process(int(entry)) for entry in os.listdir("/proc") if entry.isdigit())
-    return [one for one in found if one is not None]
+    return [one for one in map(process, pids()) if one is not None]
 
 
 def working_folder(pid):
@@ -399,11 +402,7 @@ class Service:
 
     def processes(self):
         """Whoever stands in the data folder, whoever's child it is by now."""
-        found = []
-        for one in processes():
-            with contextlib.suppress(OSError):
-                if working_folder(one.pid).startswith(os.path.realpath(self.data)):
-                    found.append(one)
+        found = [one for one in map(process, filter(self._is_ours, pids())) if one is not None]
         self.known.update(one.pid for one in found)
         return found
 
