@@ -251,15 +251,15 @@ class Connection:
         return data
 
     def _chunks(self):
-        body = b""
+        body = []
         while True:
             size = int(self._line(), 16)
             chunk = self._exactly(size + 2)
             if not chunk.endswith(b"\r\n"):
                 raise Broken("a chunk is longer than it says")
             if size == 0:
-                return body
-            body += chunk[:-2]
+                return b"".join(body)
+            body.append(chunk[:-2])
 
     def receive(self, method="GET"):
         """The next response, whole; Broken if it is not."""
