@@ -6,12 +6,12 @@
 #		[--ports-from N]
 #
 # All resources are asked, 1 in 100 requests is abuse (bench/mix_kinds.c), over a ledger that has
-# --events already.  A hundredth more, but at least 20,000, warms up; then all rest for so long that
+# --events already, as many accounts by a tenth, and tests of hearing.  A hundredth more, but at least 20,000, warms up; then all rest for so long that
 # idle threads and connections have ended, before and after.  Prints a table, and exits with 1 if a
 # program's memory grew by 1 MiB or more after the warm-up, if its descriptors or threads at rest are
 # others than before, if an answer was broken or not what it must be, or if a server error came but 502
-# and 504 of insurers.  The caches of SQLite fill for longer than a hundredth; what goes on in the
-# second half, a column of its own, is what leaks, and --warm-up-percent 100 judges by that.  Uses the
+# and 504 of insurers.  What goes on growing in the second half, a column of its own, is what leaks;
+# --warm-up-percent 100 judges by that.  Uses the
 # build named by CAREDESK_BUILD, else makes one in build-bench.  2,000,000 requests take some ten
 # minutes on two cores that have nothing else to do.
 
@@ -191,6 +191,28 @@ print_kinds() {
 	sort -k4 -k2,2n "$tmp/kinds" | sed 's/^\([^ ]*\) \([^ ]*\) \([^ ]*\) \(.*\)/| \1 | \2 | \3 | \4 |/'
 }
 
+ledger() {
+	"$build/bench/ledger" --sql "$source/sql" "$@"
+}
+
+# NAME COMMAND...: on the database of that name, while nobody has it.
+fill() {
+	local name=$1 folder=$tmp/data/db
+
+	shift
+	"$@" >"$tmp/fill-$name.out"
+	chown --reference="$folder" "$folder/$name".db*
+	chmod 600 "$folder/$name".db*
+}
+
+# As one that is in use has them: caches are not full of what there is.
+fill_all() {
+	"$build/caredesk" demo --events "$events" --caregivers 10000 --data "$tmp/data" \
+	    --config "$tmp/data.yaml" >"$tmp/demo.out" 2>&1
+	fill accounts ledger people "$tmp/data/db/accounts.db" $((events / 10))
+	fill audios ledger insert "$tmp/data/db/audios.db" 3 1 --rows audios
+}
+
 soak() {
 	local warm_up=$((requests * warm_up_percent / 100))
 
@@ -202,8 +224,7 @@ coalesce: {upstreams: [{name: alpha, url: 'http://127.0.0.1:$port/a'}, {name: be
 "
 	start_house "$tmp/data"
 	stop_caredesk keep
-	"$build/caredesk" demo --events "$events" --caregivers 10000 --data "$tmp/data" \
-	    --config "$tmp/data.yaml" >"$tmp/demo.out" 2>&1
+	fill_all
 	start_house "$tmp/data"
 	write_token
 	send $((warm_up > warm_up_min ? warm_up : warm_up_min))
