@@ -2,6 +2,7 @@
  * main: what every program does before it serves: options, configuration, folder, user.
  */
 #include <getopt.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -46,6 +47,16 @@ raise_descriptor_limit(void)
 	}
 }
 
+/* A heap a core: no more threads run at once, however many wait (pool), and each heap keeps what it
+ * once gave. */
+static void
+limit_heaps(void)
+{
+	long cores = sysconf(_SC_NPROCESSORS_ONLN);
+
+	(void)mallopt(M_ARENA_MAX, cores > 0 ? (int)cores : 1);
+}
+
 /* Who watches us ends us, too; killed, it cannot.  After user_become(), which takes it back. */
 static enum err
 end_with(pid_t watcher)
@@ -67,6 +78,7 @@ run(const struct conf_options *options, pid_t watcher)
 		return err;
 	(void)umask(0077);
 	raise_descriptor_limit();
+	limit_heaps();
 	if (chdir(conf->data) != 0) {
 		err = fail(ERR_INPUT, "data folder %s: %m", conf->data);
 		goto done;

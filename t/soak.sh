@@ -6,7 +6,8 @@
 #		[--ports-from N]
 #
 # All resources are asked, 1 in 100 requests is abuse (bench/mix_kinds.c), over a ledger that has
-# --events already, as many accounts by a tenth, and tests of hearing.  A hundredth more, but at least 20,000, warms up; then all rest for so long that
+# --events already, a tenth as many accounts and
+# paths, and tests of hearing.  A hundredth more, but at least 20,000, warms up; then all rest for so long that
 # idle threads and connections have ended, before and after.  Prints a table, and exits with 1 if a
 # program's memory grew by 1 MiB or more after the warm-up, if its descriptors or threads at rest are
 # others than before, if an answer was broken or not what it must be, or if a server error came but 502
@@ -211,6 +212,7 @@ fill_all() {
 	    --config "$tmp/data.yaml" >"$tmp/demo.out" 2>&1
 	fill accounts ledger people "$tmp/data/db/accounts.db" $((events / 10))
 	fill audios ledger insert "$tmp/data/db/audios.db" 3 1 --rows audios
+	"$build/bench/hits" log "$events" $((events / 10)) $((events / 10)) 1 >>"$tmp/data/log/access.log"
 }
 
 soak() {

@@ -9,7 +9,7 @@
 
 #define APPLICATION_ID 0x63646163 /* "cdac" */
 
-const struct db_schema account_schema = { "accounts", APPLICATION_ID, sql_accounts_schema, false, 0,
+const struct db_schema account_schema = { "accounts", APPLICATION_ID, sql_accounts_schema, false,
 	NULL };
 
 const char *const account_names[ACCOUNT_FIELDS] = { "name", "email", "address" };

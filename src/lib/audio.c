@@ -6,8 +6,7 @@
 
 #define APPLICATION_ID 0x63646175 /* "cdau" */
 
-const struct db_schema audio_schema = { "audios", APPLICATION_ID, sql_audios_schema, false, 0,
-	NULL };
+const struct db_schema audio_schema = { "audios", APPLICATION_ID, sql_audios_schema, false, NULL };
 
 /* --- JSON. */
 

@@ -12,8 +12,7 @@
 
 /* The list of all paths by their counts is sorted whenever it is asked for.  A batch is written in
  * the order of the tables, so that no page is needed twice; what the cache saves, the batch has. */
-const struct db_schema counts_schema = { "stats", APPLICATION_ID, sql_stats_schema, true, 6144,
-	NULL };
+const struct db_schema counts_schema = { "stats", APPLICATION_ID, sql_stats_schema, true, NULL };
 
 enum err
 counts_head(int fd, struct counts_log *log, int64_t *begun_s, bool *is_whole)

@@ -52,7 +52,6 @@ struct db_schema {
 	uint32_t id; /* written into the file, to know it again */
 	const struct embedded *migrations; /* in order, each one transaction; NULL name ends */
 	bool sorts_in_files; /* what is too large for the cache, rather than in memory */
-	int writer_cache_kib; /* 0: as much as serves single changes */
 	/* What a migration does beyond its text, in its transaction, when it has become VERSION; or
 	 * NULL. */
 	enum err (*migrated)(struct db *db, int version);

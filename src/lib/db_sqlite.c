@@ -304,12 +304,7 @@ settle(struct db *db, enum db_mode mode, const struct db_schema *schema)
 
 	(void)sqlite3_busy_timeout(db->handle, BUSY_TIMEOUT_MS);
 	sqlite3_progress_handler(db->handle, PROGRESS_STEPS, look_at_deadline, db);
-	if (mode == DB_READ)
-		db->cache_kib = READER_CACHE_KIB;
-	else if (schema->writer_cache_kib != 0)
-		db->cache_kib = schema->writer_cache_kib;
-	else
-		db->cache_kib = WRITER_CACHE_KIB;
+	db->cache_kib = mode == DB_READ ? READER_CACHE_KIB : WRITER_CACHE_KIB;
 	if ((err = configure(db)) != OK || (err = set_all(db, common_settings)) != OK ||
 	    (err = set_all(db, schema->sorts_in_files ? sort_in_files : sort_in_memory)) != OK ||
 	    (err = set_cache(db, db->cache_kib)) != OK)

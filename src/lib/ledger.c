@@ -21,7 +21,7 @@ migrated(struct db *db, int version)
 	return version == AUDIT_VERSION ? audit_adopt(db) : OK;
 }
 
-const struct db_schema ledger_schema = { "events", APPLICATION_ID, sql_events_schema, false, 0,
+const struct db_schema ledger_schema = { "events", APPLICATION_ID, sql_events_schema, false,
 	migrated };
 
 static void
