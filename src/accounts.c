@@ -476,8 +476,8 @@ accounts_open(const struct conf *conf)
 	accounts.link_s = conf->images.link_s;
 	if ((err = link_secret_read(&accounts.secret)) != OK ||
 	    (err = blob_open(ACCOUNT_BLOBS, &accounts.blobs)) != OK ||
-	    (err = db_readers_open(ACCOUNT_FILE, &account_schema, &accounts.readers)) != OK ||
-	    (err = commit_open(ACCOUNT_FILE, &account_schema, &accounts.commit)) != OK)
+	    (err = commit_open(ACCOUNT_FILE, &account_schema, &accounts.commit)) != OK ||
+	    (err = db_readers_open(ACCOUNT_FILE, &account_schema, &accounts.readers)) != OK)
 		return err;
 	return images_open();
 }

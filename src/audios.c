@@ -405,10 +405,10 @@ audios_health(struct request *req, struct response *res)
 static enum err
 audios_open(const struct conf *conf)
 {
-	enum err err = db_readers_open(AUDIO_FILE, &audio_schema, &audios.readers);
+	enum err err = commit_open(AUDIO_FILE, &audio_schema, &audios.commit);
 
 	(void)conf;
-	return err != OK ? err : commit_open(AUDIO_FILE, &audio_schema, &audios.commit);
+	return err != OK ? err : db_readers_open(AUDIO_FILE, &audio_schema, &audios.readers);
 }
 
 static void

@@ -439,7 +439,7 @@ check_audit(const struct data_set *set, struct db *db)
 		return err;
 	(void)fprintf(stderr,
 	    "warning: the audit of %s in this backup is not as it was recorded: %s.  It is "
-	    "restored as it is: keep the backup, look for an older one that is right (caredesk "
+	    "taken as it is: keep the backup, look for an older one that is right (caredesk "
 	    "audit verify says so once it is restored), and compare with the heads that you have "
 	    "elsewhere\n",
 	    set->schema->name, err_words());

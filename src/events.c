@@ -416,9 +416,9 @@ events_open(const struct conf *conf)
 	enum err err;
 
 	events.window_us = conf->events.entry_window_hours * 3600 * CLOCK_SECOND_US;
-	if ((err = db_readers_open(LEDGER_FILE, &ledger_schema, &events.readers)) != OK)
+	if ((err = commit_open(LEDGER_FILE, &ledger_schema, &events.commit)) != OK)
 		return err;
-	return commit_open(LEDGER_FILE, &ledger_schema, &events.commit);
+	return db_readers_open(LEDGER_FILE, &ledger_schema, &events.readers);
 }
 
 static void

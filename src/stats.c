@@ -656,8 +656,8 @@ stats_open(const struct conf *conf)
 	stats.origin = conf->own_url;
 	stats.run_requests_max = conf->test_runs.max_requests;
 	stats.settle_us = sysconf(_SC_NPROCESSORS_ONLN) == 1 ? 0 : conf->stats.settle_ms * 1000;
-	if ((err = db_readers_open(COUNTS_FILE, &counts_schema, &stats.readers)) != OK ||
-	    (err = commit_open(COUNTS_FILE, &counts_schema, &stats.commit)) != OK)
+	if ((err = commit_open(COUNTS_FILE, &counts_schema, &stats.commit)) != OK ||
+	    (err = db_readers_open(COUNTS_FILE, &counts_schema, &stats.readers)) != OK)
 		return err;
 	thin_open(stats.commit, conf->stats.keep_days);
 	if ((err = runs_open()) != OK)

@@ -342,7 +342,7 @@ START_TEST(only_http_and_https_are_spoken)
 }
 END_TEST
 
-START_TEST(a_unix_socket_is_asked_like_any_other)
+START_TEST(a_unix_socket_is_asked_like_any_other_but_not_kept_open)
 {
 	char folder[] = "/tmp/check_upstream.XXXXXX", path[64];
 
@@ -358,7 +358,7 @@ START_TEST(a_unix_socket_is_asked_like_any_other)
 	for (int i = 0; i < 2; i++)
 		ck_assert_int_eq(ask_once(PATIENCE_MS).outcome, UPSTREAM_ANSWERED);
 	ck_assert(http_server_saw(&server, "GET /healthz/x HTTP/1.1\r\nHost: localhost\r\n"));
-	ck_assert_uint_eq(http_server_accepts(&server), 1);
+	ck_assert_uint_eq(http_server_accepts(&server), 2);
 	end();
 	(void)unlink(path);
 	(void)rmdir(folder);
@@ -844,7 +844,7 @@ CHECK_MAIN(upstream,
 	a_connection_of_a_call_that_timed_out_is_not_used_again,
 	a_deadline_in_the_past_is_a_timeout_at_once, where_nobody_listens_is_unreachable,
 	a_server_that_speaks_no_tls_does_not_answer_https, only_http_and_https_are_spoken,
-	a_unix_socket_is_asked_like_any_other, the_query_is_joined_to_the_url,
+	a_unix_socket_is_asked_like_any_other_but_not_kept_open, the_query_is_joined_to_the_url,
 	a_query_too_long_for_a_url_fails_that_call_only,
 	trace_and_what_is_accepted_go_with_each_call, another_type_is_accepted_where_that_is_said,
 	every_call_is_counted_by_its_verdict_and_timed_if_it_was_made,

@@ -17,12 +17,12 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
 #include <unistd.h>
 
 #include "lib/log.h"
 
-#define FILTER_S 5 /* it takes some milliseconds */
-
+#define FILTER_S 5 /* of the processor; it takes some milliseconds */
 #define WORDS_MAX 800
 
 static const char *const socket_words[] = { "none", "of this machine", "all" };
@@ -281,7 +281,7 @@ static const char *const allowed[] = {
 	"brk", "munmap", "mremap", "madvise", "mincore", "msync", "mlock", "munlock", "membarrier",
 	"memfd_create",
 	/* the time that making this list may take */
-	"alarm", "setitimer",
+	"setitimer",
 	/* what is open */
 	"read", "write", "readv", "writev", "pread64", "pwrite64", "preadv", "pwritev", "preadv2",
 	"pwritev2", "lseek", "_llseek", "close", "close_range", "dup", "dup2", "dup3", "fcntl",
@@ -495,6 +495,16 @@ add_keeper(scmp_filter_ctx filter, enum confine_sockets sockets)
 	return error == 0 ? add_calls(filter, SCMP_ACT_ALLOW, keeping, COUNT(keeping)) : error;
 }
 
+/* Without memory libseccomp 2.5.4 may come to no end: SIGPROF ends it then, and who watches us
+ * starts another one. */
+static void
+bound_time(time_t seconds)
+{
+	const struct itimerval limit = { .it_value.tv_sec = seconds };
+
+	(void)setitimer(ITIMER_PROF, &limit, NULL);
+}
+
 static int
 make_filter(int (*add)(scmp_filter_ctx filter, enum confine_sockets sockets),
     enum confine_sockets sockets, int (*use)(scmp_filter_ctx filter))
@@ -502,8 +512,7 @@ make_filter(int (*add)(scmp_filter_ctx filter, enum confine_sockets sockets),
 	scmp_filter_ctx filter;
 	int error;
 
-	/* Without memory it may come to no end (see below): who watches us starts another one. */
-	(void)alarm(FILTER_S);
+	bound_time(FILTER_S);
 	filter = seccomp_init(SCMP_ACT_ERRNO(ENOSYS));
 	error = filter == NULL ? -ENOMEM : 0;
 
@@ -517,7 +526,7 @@ make_filter(int (*add)(scmp_filter_ctx filter, enum confine_sockets sockets),
 	if (error == 0)
 		error = use(filter);
 	seccomp_release(filter);
-	(void)alarm(0);
+	bound_time(0);
 	return error;
 }
 

@@ -193,6 +193,7 @@ enum err db_plan(struct db *db, const struct db_sql *sql, char **plan) MUST_CHEC
 
 struct db_readers;
 
+/* Opens some at once, if FILE can be read by now: the writer's commit_open() comes first. */
 enum err db_readers_open(
     const char *file, const struct db_schema *schema, struct db_readers **readers) MUST_CHECK;
 void db_readers_close(struct db_readers *readers);

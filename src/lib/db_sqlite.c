@@ -1094,15 +1094,57 @@ db_plan(struct db *db, const struct db_sql *sql, char **plan)
 
 /* --- Readers. */
 
-#define FREE_MAX 8 /* kept for the next one who borrows; more seldom read at once */
+#define FREE_MAX 8 /* kept for who borrows next; more seldom read at once */
 
 struct db_readers {
 	const char *file;
 	const struct db_schema *schema;
 	pthread_mutex_t lock;
-	size_t free_count;
-	struct db *free[FREE_MAX];
+	size_t first, free_count;
+	struct db *free[FREE_MAX]; /* a ring, so that each is used as much as the others */
 };
+
+static struct db *
+take_free(struct db_readers *readers)
+{
+	struct db *db = NULL;
+
+	(void)pthread_mutex_lock(&readers->lock);
+	if (readers->free_count > 0) {
+		db = readers->free[readers->first];
+		readers->first = (readers->first + 1) % FREE_MAX;
+		readers->free_count--;
+	}
+	(void)pthread_mutex_unlock(&readers->lock);
+	return db;
+}
+
+/* Whether there was room for it. */
+static bool
+put_free(struct db_readers *readers, struct db *db)
+{
+	bool room;
+
+	(void)pthread_mutex_lock(&readers->lock);
+	room = readers->free_count < FREE_MAX;
+	if (room)
+		readers->free[(readers->first + readers->free_count++) % FREE_MAX] = db;
+	(void)pthread_mutex_unlock(&readers->lock);
+	return room;
+}
+
+/* As many as are kept, so that no request waits for one, and a process has from the start what it
+ * will have later.  A database that cannot be read yet is opened by who borrows. */
+static void
+open_all(struct db_readers *readers)
+{
+	struct db *db;
+
+	while (readers->free_count < FREE_MAX &&
+	    db_open(readers->file, DB_READ, readers->schema, &db) == OK)
+		(void)put_free(readers, db);
+	err_clear();
+}
 
 enum err
 db_readers_open(const char *file, const struct db_schema *schema, struct db_readers **readers)
@@ -1113,16 +1155,19 @@ db_readers_open(const char *file, const struct db_schema *schema, struct db_read
 	(*readers)->file = file;
 	(*readers)->schema = schema;
 	(void)pthread_mutex_init(&(*readers)->lock, NULL);
+	open_all(*readers);
 	return OK;
 }
 
 void
 db_readers_close(struct db_readers *readers)
 {
+	struct db *db;
+
 	if (readers == NULL)
 		return;
-	for (size_t i = 0; i < readers->free_count; i++)
-		db_close(readers->free[i]);
+	while ((db = take_free(readers)) != NULL)
+		db_close(db);
 	(void)pthread_mutex_destroy(&readers->lock);
 	free(readers);
 }
@@ -1130,11 +1175,7 @@ db_readers_close(struct db_readers *readers)
 enum err
 db_borrow(struct db_readers *readers, struct db **db)
 {
-	*db = NULL;
-	(void)pthread_mutex_lock(&readers->lock);
-	if (readers->free_count > 0)
-		*db = readers->free[--readers->free_count];
-	(void)pthread_mutex_unlock(&readers->lock);
+	*db = take_free(readers);
 	return *db != NULL ? OK : db_open(readers->file, DB_READ, readers->schema, db);
 }
 
@@ -1145,13 +1186,8 @@ db_return(struct db_readers *readers, struct db *db)
 		return;
 	db_rollback(db);
 	db_deadline(db, 0);
-	(void)pthread_mutex_lock(&readers->lock);
-	if (readers->free_count < FREE_MAX) {
-		readers->free[readers->free_count++] = db;
-		db = NULL;
-	}
-	(void)pthread_mutex_unlock(&readers->lock);
-	db_close(db);
+	if (!put_free(readers, db))
+		db_close(db);
 }
 
 enum err

@@ -232,8 +232,12 @@ set_options(struct handle *handle)
 	ok &= curl_easy_setopt(easy, CURLOPT_PRIVATE, handle) == CURLE_OK;
 	if (handle->upstream->trust != NULL)
 		ok &= trust_use(handle->upstream->trust, easy);
+	/* A connection within this machine is made too quickly to be worth a descriptor meanwhile.
+	 */
 	if (config->socket != NULL)
-		ok &= curl_easy_setopt(easy, CURLOPT_UNIX_SOCKET_PATH, config->socket) == CURLE_OK;
+		ok &=
+		    curl_easy_setopt(easy, CURLOPT_UNIX_SOCKET_PATH, config->socket) == CURLE_OK &&
+		    curl_easy_setopt(easy, CURLOPT_FORBID_REUSE, 1L) == CURLE_OK;
 	return ok;
 }
 

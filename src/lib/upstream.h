@@ -1,11 +1,11 @@
 /*
  * upstream: HTTP GETs to several servers at once, under one deadline (libcurl).
  *
- * Each thread has its own handles and kept-alive connections to every upstream; what threads share
- * of an upstream is its circuit.  A circuit counts failures in a row: at a limit it opens and
- * calls fail at once, without a packet; after a pause one call is let through, whose success
- * closes the circuit and whose failure doubles the pause.  Calls in flight are bounded too, so that
- * one upstream that hangs cannot take every thread.
+ * Each thread has its own handles and connections to every upstream, which are kept if they are of
+ * TCP; what threads share of an upstream is its circuit.  A circuit counts failures in a row: at a
+ * limit it opens and calls fail at once, without a packet; after a pause one call is let through,
+ * whose success closes the circuit and whose failure doubles the pause.  Calls in flight are
+ * bounded too, so that one upstream that hangs cannot take every thread.
  *
  * The caller judges an answer: upstream_ask() reports what HTTP can know, upstream_settle() takes
  * the final verdict, after which circuit and metrics have heard of it.  Every call must be settled.

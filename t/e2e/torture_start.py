@@ -38,7 +38,7 @@ LAST_WORDS = r'"event":"start_failed"|"level":"error"|cannot allocate memory for
 # As ABORT, before the program has said a word: while it becomes its user, and confines itself.
 AT_THE_START = {
     "libc.so": "2.36 does not look whether it had memory for the list of its sources of users",
-    "libseccomp.so": "2.5.4 crashes, frees twice, or comes to no end and is ended by SIGALRM",
+    "libseccomp.so": "2.5.4 crashes, frees twice, or comes to no end and is ended by SIGPROF",
 }
 SETS = ("accounts", "audios", "events", "stats")  # the programs that write a database each
 
