@@ -75,6 +75,7 @@ static void
 put_account(struct jsonw *w, const struct shown *shown)
 {
 	const struct account *account = shown->account;
+
 	jsonw_object_begin(w, NULL);
 	jsonw_int(w, "id", account->id);
 	for (int i = 0; i < ACCOUNT_FIELDS; i++)

@@ -455,7 +455,7 @@ read_options(int argc, char **argv, char given[GIVEN_SIZE], struct caredesk_opti
 {
 	struct option names[OPTIONS + 1] = { 0 };
 	enum err err = OK;
-	int letter;
+	int letter, before;
 
 	for (size_t i = 0; i < OPTIONS; i++)
 		names[i] = (struct option){ .name = options_known[i].name,
@@ -463,10 +463,11 @@ read_options(int argc, char **argv, char given[GIVEN_SIZE], struct caredesk_opti
 			.val = options_known[i].letter };
 	memset(given, '\0', GIVEN_SIZE);
 	opterr = 0;
-	while ((letter = getopt_long(argc, argv, ":h", names, NULL)) != -1)
+	while (before = optind, (letter = getopt_long(argc, argv, ":h", names, NULL)) != -1)
 		if (err == OK)
 			err = letter == '?' || letter == ':'
-			    ? refuse_option((char)letter, argv[optind - 1])
+			    /* Amid several letters it has not gone on to the next word. */
+			    ? refuse_option((char)letter, optind > before ? argv[optind - 1] : "")
 			    : take_option((char)letter, given, options);
 	return err;
 }

@@ -47,8 +47,8 @@ raise_descriptor_limit(void)
 	}
 }
 
-/* A heap a core: no more threads run at once, however many wait (pool), and each heap keeps what it
- * once gave. */
+/* A heap a core: of the threads, most wait at any time (pool), and each heap keeps what it once
+ * gave. */
 static void
 limit_heaps(void)
 {

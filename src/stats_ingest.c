@@ -633,7 +633,8 @@ follow_log(void *ctx)
 		more = !failed && thin_some();
 		wait_for_more(more ? 0 : failed ? STORE_AGAIN_MS : IDLE_MS);
 	}
-	/* nginx has ended before: with its last lines, a backup of what is stopped has all. */
+	/* nginx has ended by now: with its last lines (READ_BYTES of a file), a backup of what is
+	 * stopped has all.  After a backlog of more, the next start reads on. */
 	if (!failed && (err = pass()) != OK)
 		log_event(LOG_ERROR, "ingest", "%s; it is tried at the next start", err_words());
 	return ctx;

@@ -6,15 +6,14 @@
 #		[--ports-from N]
 #
 # All resources are asked, 1 in 100 requests is abuse (bench/mix_kinds.c), over a ledger that has
-# --events already, a tenth as many accounts and
-# paths, and tests of hearing.  A hundredth more, but at least 20,000, warms up; then all rest for so long that
-# idle threads and connections have ended, before and after.  Prints a table, and exits with 1 if a
-# program's memory grew by 1 MiB or more after the warm-up, if its descriptors or threads at rest are
-# others than before, if an answer was broken or not what it must be, or if a server error came but 502
-# and 504 of insurers.  What goes on growing in the second half, a column of its own, is what leaks;
-# --warm-up-percent 100 judges by that.  Uses the
-# build named by CAREDESK_BUILD, else makes one in build-bench.  2,000,000 requests take some ten
-# minutes on two cores that have nothing else to do.
+# --events already, a tenth as many accounts and paths, and tests of hearing.  A hundredth more, but at
+# least 20,000, warms up; then all rest for so long that idle threads and connections have ended, before
+# and after.  Prints a table, and exits with 1 if a program's memory grew by 1 MiB or more after the
+# warm-up, if its descriptors or threads at rest are others than before, if an answer was broken or not
+# what it must be, or if a server error came but 502 and 504 of insurers.  What goes on growing in the
+# second half, a column of its own, is what leaks; --warm-up-percent 100 judges by that.  Uses the build
+# named by CAREDESK_BUILD, else makes one in build-bench.  2,000,000 requests take some ten minutes on
+# two cores that have nothing else to do.
 
 # shellcheck source=bench/common.sh
 source "$(dirname "$0")/../bench/common.sh"

@@ -10,9 +10,12 @@ CAREDESK_BUILD=$(cd "$CAREDESK_BUILD" && pwd)
 make --silent -C "$CAREDESK_BUILD" fault.so
 out=$(mktemp)
 trap 'rm -f "$out"' EXIT
+plans=0
 for file in torture torture_start; do
-	/usr/bin/python3 -B "t/e2e/$file.py" "${@:2}" || true
-done | tee "$out"
+	/usr/bin/python3 -B "t/e2e/$file.py" "${@:2}" | tee -a "$out" || true
+	[ "$(grep -c '^1\.\.' "$out")" -gt "$plans" ] || echo "not ok - $file.py broke off" | tee -a "$out"
+	plans=$(grep -c '^1\.\.' "$out" || true)
+done
 failed=$(grep -c '^not ok' "$out" || true)
 echo "$(grep -c '^ok' "$out" || true) passed, $failed failed"
 [ "$failed" -eq 0 ] && grep -q '^1\.\.[1-9]' "$out"

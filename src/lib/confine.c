@@ -152,8 +152,10 @@ allow_place(int rules, const struct ruleset *over, const struct confine_place *p
 	struct stat st;
 	int error = 0;
 
-	if (rule.parent_fd < 0)
-		return 0; /* what cannot be reached need not be allowed */
+	if (rule.parent_fd < 0) /* what cannot be reached need not be allowed */
+		return errno == ENOENT || errno == ENOTDIR || errno == ELOOP || errno == EACCES
+		    ? 0
+		    : errno;
 	if (fstat(rule.parent_fd, &st) == 0 && !S_ISDIR(st.st_mode))
 		rule.allowed_access &= OF_FILES;
 	if (syscall(SYS_landlock_add_rule, rules, LANDLOCK_RULE_PATH_BENEATH, &rule, 0) != 0)
@@ -516,6 +518,9 @@ make_filter(int (*add)(scmp_filter_ctx filter, enum confine_sockets sockets),
 	filter = seccomp_init(SCMP_ACT_ERRNO(ENOSYS));
 	error = filter == NULL ? -ENOMEM : 0;
 
+	/* The kernel's own error, by which a lack of memory is known. */
+	if (error == 0)
+		error = seccomp_attr_set(filter, SCMP_FLTATR_API_SYSRAWRC, 1);
 	if (error == 0)
 		error = seccomp_attr_set(filter, SCMP_FLTATR_CTL_TSYNC, 1);
 	/* A tree, in which a call is found by some comparisons. */

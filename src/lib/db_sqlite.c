@@ -387,9 +387,11 @@ make_ready(struct db *db, const char *file, const struct db_schema *schema)
 	for (int i = has; err == OK && i < migration_count(schema); i++) {
 		if ((err = db_begin(db)) != OK)
 			return err;
+		err = db_expect_many(db);
 		(void)snprintf(text, sizeof(text),
 		    "PRAGMA application_id = %d; PRAGMA user_version = %d", (int)schema->id, i + 1);
-		err = script(db, schema->migrations[i].text, schema->migrations[i].name);
+		if (err == OK)
+			err = script(db, schema->migrations[i].text, schema->migrations[i].name);
 		if (err == OK && schema->migrated != NULL)
 			err = schema->migrated(db, i + 1);
 		if (err == OK)
@@ -1094,13 +1096,14 @@ db_plan(struct db *db, const struct db_sql *sql, char **plan)
 
 /* --- Readers. */
 
-#define FREE_MAX 8 /* kept for who borrows next; more seldom read at once */
+#define FREE_MAX 32
+#define FREE_PER_CORE 4 /* as many threads as may be active (pool) */
 
 struct db_readers {
 	const char *file;
 	const struct db_schema *schema;
 	pthread_mutex_t lock;
-	size_t first, free_count;
+	size_t kept, first, free_count;
 	struct db *free[FREE_MAX]; /* a ring, so that each is used as much as the others */
 };
 
@@ -1112,7 +1115,7 @@ take_free(struct db_readers *readers)
 	(void)pthread_mutex_lock(&readers->lock);
 	if (readers->free_count > 0) {
 		db = readers->free[readers->first];
-		readers->first = (readers->first + 1) % FREE_MAX;
+		readers->first = (readers->first + 1) % readers->kept;
 		readers->free_count--;
 	}
 	(void)pthread_mutex_unlock(&readers->lock);
@@ -1126,9 +1129,9 @@ put_free(struct db_readers *readers, struct db *db)
 	bool room;
 
 	(void)pthread_mutex_lock(&readers->lock);
-	room = readers->free_count < FREE_MAX;
+	room = readers->free_count < readers->kept;
 	if (room)
-		readers->free[(readers->first + readers->free_count++) % FREE_MAX] = db;
+		readers->free[(readers->first + readers->free_count++) % readers->kept] = db;
 	(void)pthread_mutex_unlock(&readers->lock);
 	return room;
 }
@@ -1140,7 +1143,7 @@ open_all(struct db_readers *readers)
 {
 	struct db *db;
 
-	while (readers->free_count < FREE_MAX &&
+	while (readers->free_count < readers->kept &&
 	    db_open(readers->file, DB_READ, readers->schema, &db) == OK)
 		(void)put_free(readers, db);
 	err_clear();
@@ -1149,11 +1152,16 @@ open_all(struct db_readers *readers)
 enum err
 db_readers_open(const char *file, const struct db_schema *schema, struct db_readers **readers)
 {
+	long cores = sysconf(_SC_NPROCESSORS_ONLN);
+
 	*readers = calloc(1, sizeof(**readers));
 	if (*readers == NULL)
 		return fail(ERR_BUSY, "no memory for readers");
 	(*readers)->file = file;
 	(*readers)->schema = schema;
+	(*readers)->kept = cores > 1 ? (size_t)cores * FREE_PER_CORE : FREE_PER_CORE;
+	if ((*readers)->kept > FREE_MAX)
+		(*readers)->kept = FREE_MAX;
 	(void)pthread_mutex_init(&(*readers)->lock, NULL);
 	open_all(*readers);
 	return OK;

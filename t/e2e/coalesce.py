@@ -924,13 +924,14 @@ class Privacy(CoalesceCase):
             self.behave(a=behaviour, b=behaviour)
             for _ in range(4):
                 self.ask(member_id=f"{self.marker} \n{self.marker}")
+        trace = os.urandom(16).hex()
         for target in (f"/api/coalescence/nope?member_id={self.marker}",
                        f"/api/coalescence/default?member_id={self.marker}&member_id=1",
                        f"/api/coalescence/default?x={self.marker}",
                        f"/ping?member_id={self.marker}", f"/nope?member_id={self.marker}"):
-            self.get(target)
-        wait_for(lambda: [line for line in self.service.access_log if line["path"] == "/nope"],
-                 "the last line")
+            self.get(target, traceparent=f"00-{trace}-b7ad6b7169203331-01")
+        wait_for(lambda: len([line for line in self.service.access_log
+                              if line["trace_id"] == trace]) == 5, "their lines")
         self.assert_unmarked()
 
     def test_nor_does_what_nginx_says_of_requests_it_cannot_pass_on(self):

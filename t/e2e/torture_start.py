@@ -129,7 +129,7 @@ class StartCase(DataCase):
     def assertEnded(self, code, said):
         """With words; or by a library that has none but its own."""
         library = self.fault.where.partition("+")[0].partition(".so")[0] + ".so"
-        if "{" not in said and library in AT_THE_START and code != 0:
+        if "{" not in said and library in AT_THE_START and code < 0:
             return f"ended by {library}"
         if code >= 0:
             self.assertNotEqual(code, 0, said)
