@@ -29,7 +29,8 @@ scope_sort(int64_t *ids, size_t count)
 {
 	size_t kept = 0;
 
-	qsort(ids, count, sizeof(*ids), compare);
+	if (count > 1) /* of none there may be no array */
+		qsort(ids, count, sizeof(*ids), compare);
 	for (size_t i = 0; i < count; i++)
 		if (kept == 0 || ids[i] != ids[kept - 1])
 			ids[kept++] = ids[i];
