@@ -110,9 +110,11 @@ class Starts(Case):
                                               for target in targets()})
 
     def test_what_is_right_stays_and_what_is_not_is_made_anew(self):
+        path = os.path.join(self.data, "html/docs/openapi.yaml")
+        self.tags()
+        os.utime(path, (1, 1))  # its ETag counts seconds, and all this may take less than one
         first = self.tags()
         self.assertEqual(self.tags(), first)
-        path = os.path.join(self.data, "html/docs/openapi.yaml")
         with open(path, "ab") as file:
             file.write(b"# changed\n")
         os.utime(path, (1, 1))
