@@ -9,6 +9,7 @@ import re
 import shutil
 import signal
 import sqlite3
+import time
 
 import harness
 from harness import Case, Service, wait_for
@@ -79,12 +80,16 @@ def event(type_id, caregiver_id=1, start_time="2017-01-02T03:04:05Z", **more):
     return {"type_id": type_id, "caregiver_id": caregiver_id, "start_time": start_time, **more}
 
 
+IDLE_S = 8  # nginx ends what is idle for 15 s, perhaps just when it is used
+
+
 class Client:
     """One thread's connection, kept open; opened anew after whatever broke the one before.  Nothing
     is sent twice by itself."""
 
     def __init__(self, service, timeout=harness.LONG):
         self.service, self.timeout, self.connection = service, timeout, None
+        self.used = 0
 
     def close(self):
         if self.connection is not None:
@@ -98,6 +103,8 @@ class Client:
         self.close()
 
     def ask(self, target, method="GET", fields=(), body=None):
+        if time.monotonic() - self.used > IDLE_S:
+            self.close()
         if self.connection is None:
             self.connection = self.service.connect(self.timeout)
         try:
@@ -105,6 +112,7 @@ class Client:
         except (harness.Broken, OSError):
             self.close()
             raise
+        self.used = time.monotonic()
         if (answer.field("Connection") or "").lower() == "close":
             self.close()
         return answer

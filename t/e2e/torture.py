@@ -627,7 +627,8 @@ class Around(TortureCase):
                     answers = harness.at_once(8, lambda i: self.service.get(target))
                     self.fault.disarm()
                     for answer in answers:
-                        self.assertIn(answer.status, (200, 502, 503), answer)
+                        # 504: none that was started lasted until it had accepted.
+                        self.assertIn(answer.status, (200, 502, 503, 504), answer)
                     self.assertEqual(self.fault["signal"], 0)
                     wait_for(lambda: self.get(target).status == 200, "it answers again")
 
