@@ -20,10 +20,6 @@ numbers+=(accounts rate uploads)
 # An insurer that nobody asks: without any, caredesk would start three to try it with.
 house_settings='coalesce: { upstreams: [ { name: none, url: "http://127.0.0.1:9/" } ] }'$'\n'
 
-ledger() {
-	"$build/bench/ledger" --sql "$source/sql" "$@"
-}
-
 # The service over so many accounts.
 start_people() {
 	start_house "$tmp/data"

@@ -91,6 +91,11 @@ make_build() {
 	    die "$(tail "$log")"
 }
 
+# The tool that fills databases, with our statements.
+ledger() {
+	"$build/bench/ledger" --sql "$source/sql" "$@"
+}
+
 # PID: ends what this script started; by force after 5 s.
 stop() {
 	local i
@@ -293,7 +298,7 @@ worker_rlimit_nofile 16384;
 pid nginx.pid;
 error_log stderr warn;
 events {
-	worker_connections 4096;
+	worker_connections 8192;
 }
 http {
 	server_tokens off;
@@ -305,7 +310,7 @@ http {
 	uwsgi_temp_path tmp/uwsgi;
 	keepalive_requests 100000;
 	tcp_nodelay on;
-$(awk '/^\tmap /, /^\t}/' "$rendered")
+$(awk '/^\t(geo|map) /, /^\t}/' "$rendered")
 $(awk '/log_format/, /access_log/' "$rendered")
 $(grep -E '^	fastcgi_(keep_conn|request_buff|buffer|param|pass_header)' "$rendered")
 $(for name in floor constant peer bare; do
@@ -316,6 +321,7 @@ $(for name in accounts coalesce report; do
 done)
 	server {
 		listen 127.0.0.1:$rig_port backlog=1024;
+$(grep -E -m 2 '^		set [$](operator|cached_at) ' "$rendered")
 		location /floor/ { fastcgi_pass floor; }
 		location /shelf/ { fastcgi_pass constant; }
 		location /peer/ { fastcgi_pass peer; }

@@ -242,10 +242,6 @@ bench_memory() {
 
 # --- events and report
 
-ledger() {
-	"$build/bench/ledger" --sql "$source/sql" "$@"
-}
-
 # EVENTS CAREGIVERS: a database of the service's own, filled once; in $filled.
 fill() {
 	filled=$tmp/filled-$1-$2.db

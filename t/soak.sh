@@ -191,10 +191,6 @@ print_kinds() {
 	sort -k4 -k2,2n "$tmp/kinds" | sed 's/^\([^ ]*\) \([^ ]*\) \([^ ]*\) \(.*\)/| \1 | \2 | \3 | \4 |/'
 }
 
-ledger() {
-	"$build/bench/ledger" --sql "$source/sql" "$@"
-}
-
 # NAME COMMAND...: on the database of that name, while nobody has it.
 fill() {
 	local name=$1 folder=$tmp/data/db
