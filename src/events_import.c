@@ -6,7 +6,7 @@
 #include "lib/bulk.h"
 #include "lib/jsonw.h"
 
-#define READ_BYTES (32 * 1024)
+#define READ_BYTES 8192 /* as much as libfcgi has at once; each thread has them on its stack */
 #define SHARED_MAX 1000 /* events of an import that shares its commit with others */
 
 struct import {

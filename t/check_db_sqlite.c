@@ -1159,6 +1159,53 @@ note_share(void *ctx, int share)
 		pause_us(100);
 }
 
+/* Reads without a gap: each snapshot is followed by that of the other before it ends. */
+static void *
+read_without_gap(void *readers)
+{
+	struct db **both = readers;
+	enum err err = db_begin(both[1]);
+
+	for (size_t i = 0; !stop && err == OK; i = 1 - i) {
+		if ((err = db_begin(both[i])) == OK)
+			err = db_script(both[i], "SELECT count(*) FROM things");
+		db_rollback(both[1 - i]);
+		pause_us(500);
+	}
+	db_rollback(both[0]);
+	db_rollback(both[1]);
+	return err == OK ? NULL : readers;
+}
+
+START_TEST(a_log_begins_anew_while_there_is_always_a_reader)
+{
+	struct db *readers[2];
+	int64_t written = 0;
+	pthread_t thread;
+	struct stat st;
+	void *failed;
+
+	things_begin();
+	readers[0] = reader_of(FILE_OF, &schema_1);
+	readers[1] = reader_of(FILE_OF, &schema_1);
+	ck_assert_int_eq(pthread_create(&thread, NULL, read_without_gap, readers), 0);
+	for (int i = 0; i < 50; i++) {
+		data_run("INSERT INTO things (a) SELECT hex(zeroblob(50000))");
+		written += db_log_pages(db);
+		db_checkpoint(db);
+	}
+	stop = true;
+	ck_assert_int_eq(pthread_join(thread, &failed), 0);
+	ck_assert_ptr_null(failed);
+	ck_assert_int_eq(stat(FILE_OF "-wal", &st), 0);
+	ck_assert_msg(st.st_size / 4096 < written / 2, "%lld bytes of %lld pages",
+	    (long long)st.st_size, (long long)written);
+	db_close(readers[0]);
+	db_close(readers[1]);
+	things_end();
+}
+END_TEST
+
 START_TEST(a_backup_is_one_state_while_others_write)
 {
 	struct db *reader, *writer;
@@ -1642,7 +1689,8 @@ CHECK_MAIN(db_sqlite,
 	a_bad_statement_is_told_when_its_rows_are_asked_for, parameters_are_bound_by_their_numbers,
 	values_come_back_as_they_were, rows_come_one_by_one_and_a_query_may_end_early,
 	misuse_of_a_statement_is_caught, a_reader_sees_commits_and_nothing_else,
-	a_snapshot_stays_while_others_write_and_checkpoint, a_reader_cannot_change_anything,
+	a_snapshot_stays_while_others_write_and_checkpoint,
+	a_log_begins_anew_while_there_is_always_a_reader, a_reader_cannot_change_anything,
 	a_reader_that_closes_last_leaves_the_log, a_touch_commits_and_changes_nothing,
 	a_query_ends_at_its_deadline, there_is_one_writer_until_it_closes_or_dies,
 	a_database_is_brought_to_the_schema_that_is_known, a_database_that_is_gone_is_not_made_anew,

@@ -104,9 +104,10 @@ enum err db_expect_many(struct db *db) MUST_CHECK;
 /* Rows that this connection has inserted, changed or deleted, ever. */
 int64_t db_changes(const struct db *db);
 
-/* Moves what was committed from the log into the database file, as far as readers allow; the
- * writer's, outside a transaction, when db_log_pages(), what came since the last one, has grown.
- * Errors are logged only: the commits are safe where they are. */
+/* Moves what was committed from the log into the database file, as far as readers allow; they are
+ * waited for up to 50 ms, so that the log begins anew.  The writer's, outside a transaction, when
+ * db_log_pages(), what came since the last one, has grown.  Errors are logged only: the commits are
+ * safe where they are. */
 void db_checkpoint(struct db *db);
 int64_t db_log_pages(const struct db *db);
 

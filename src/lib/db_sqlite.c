@@ -27,8 +27,7 @@
 #define WRITER_CACHE_KIB 2048
 #define READER_CACHE_KIB 256
 #define MANY_CACHE_KIB 16384
-#define LOG_RESTART_PAGES 65536 /* readers are waited for, rather than letting the log grow on */
-#define RESTART_TIMEOUT_MS 50
+#define READERS_TIMEOUT_MS 50
 #define PROGRESS_STEPS 10000 /* between looks at the deadline */
 #define BACKUP_PAGES 512
 #define BUCKETS 64
@@ -648,17 +647,24 @@ db_log_pages(const struct db *db)
 	return db->log_pages > db->left_pages ? db->log_pages - db->left_pages : 0;
 }
 
+/* Waits for readers, a little: those that begin once all is in the file need no log, and when those
+ * of before have ended the log begins anew, instead of growing as long as anybody reads. */
+static int
+checkpoint(struct db *db, int mode)
+{
+	int code;
+
+	(void)sqlite3_busy_timeout(db->handle, READERS_TIMEOUT_MS);
+	code = sqlite3_wal_checkpoint_v2(db->handle, "main", mode, NULL, NULL);
+	(void)sqlite3_busy_timeout(db->handle, BUSY_TIMEOUT_MS);
+	return code;
+}
+
 void
 db_checkpoint(struct db *db)
 {
-	bool restart = db->log_pages > LOG_RESTART_PAGES;
-	int code;
+	int code = checkpoint(db, SQLITE_CHECKPOINT_RESTART);
 
-	if (restart)
-		(void)sqlite3_busy_timeout(db->handle, RESTART_TIMEOUT_MS);
-	code = sqlite3_wal_checkpoint_v2(db->handle, "main",
-	    restart ? SQLITE_CHECKPOINT_RESTART : SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
-	(void)sqlite3_busy_timeout(db->handle, BUSY_TIMEOUT_MS);
 	if (code != SQLITE_OK && code != SQLITE_BUSY)
 		(void)failed(db, code, "checkpoint");
 	db->left_pages = db->log_pages;
@@ -687,12 +693,8 @@ db_rewrite(struct db *db)
 enum err
 db_empty_log(struct db *db)
 {
-	int code;
+	int code = checkpoint(db, SQLITE_CHECKPOINT_TRUNCATE);
 
-	(void)sqlite3_busy_timeout(db->handle, RESTART_TIMEOUT_MS);
-	code =
-	    sqlite3_wal_checkpoint_v2(db->handle, "main", SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
-	(void)sqlite3_busy_timeout(db->handle, BUSY_TIMEOUT_MS);
 	if (code == SQLITE_BUSY)
 		return fail(ERR_BUSY, "others read the database");
 	if (code != SQLITE_OK)
