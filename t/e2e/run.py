@@ -525,10 +525,12 @@ class Killing(Case):
 
     def test_a_watcher_that_is_killed_is_replaced_with_its_program(self):
         for name in harness.PROGRAMS:
-            watcher = harness.process(self.service.pid(name)).parent
+            watched = self.service.pid(name)
+            watcher = harness.process(watched).parent
             self.assertEqual(harness.process(watcher).name, "multiwatch")
             os.kill(watcher, signal.SIGKILL)
-            wait_for(lambda: harness.process(watcher) is None, "its end")
+            for pid in (watcher, watched):
+                wait_for(lambda pid=pid: harness.process(pid) is None, "its end")
             wait_for(lambda: self.service.pids(name) and self.answers(f"/healthz/{name}"),
                      "an answer")
             self.kill(name)

@@ -4,6 +4,7 @@ else goes wrong around the programs.
     CAREDESK_TORTURE        all: every n; else a few of each route
     CAREDESK_TORTURE_SEED   which few
     CAREDESK_TORTURE_ONLY   routes whose line holds this word
+    CAREDESK_TORTURE_CORES  as on a machine with so many
 
 The library fault.so (t/fault.c) is loaded before all others and is told by a shared page what to fail, so
 that one program serves for all.  What must hold of each answer, n by n, is in Torture.judge().

@@ -4,6 +4,7 @@ torture.py has what happens in between.
     CAREDESK_TORTURE        all: every n; else a few of each
     CAREDESK_TORTURE_SEED   which few
     CAREDESK_TORTURE_ONLY   programs and commands with this word
+    CAREDESK_TORTURE_CORES  as on a machine with so many
 """
 import collections
 import contextlib
