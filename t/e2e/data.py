@@ -18,7 +18,7 @@ import unittest
 import harness
 from harness import Case, ROOT, Service, at_once, note, program, wait_for
 
-MANY = 200000
+MANY = 60000
 PATIENCE = 6 * harness.LONG  # seconds; with sanitizers on a busy machine
 LEDGER = "db/events.db"
 BACKUP = ["accounts.db", "audios.db", "events.db", "stats.db", "blobs"]
