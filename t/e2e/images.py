@@ -111,6 +111,12 @@ def form(data, *, filename="a.png", kind="image/png", name="image", boundary="b0
                   boundary=boundary)
 
 
+def large():
+    """A form with what is read by the thread of large ones, since it is turned, and takes a while."""
+    sideways = chunk(b"eXIf", b"MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0")
+    return form(png(5000, 5000, more=sideways, rows=b"\0" * 5001 * 5000))
+
+
 class ImagesCase(Case):
     def account(self):
         made = send(self.service, "POST", "/accounts", {
@@ -448,12 +454,9 @@ class Uploads(ImagesCase):
         self.assertNotIn(link.split("?")[0][len("/images/"):], str(self.service.access_log))
 
     def test_a_small_picture_does_not_wait_for_large_ones(self):
-        sideways = chunk(b"eXIf", b"MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0")
-        large = form(png(5000, 5000, more=sideways, rows=b"\0" * 5001 * 5000))
         small = form(png())
-        one, ended = self.account(), []
-        target = self.account()
-        slow = threading.Thread(target=lambda: ended.append(self.post(target, large).status))
+        one, other, picture, ended = self.account(), self.account(), large(), []
+        slow = threading.Thread(target=lambda: ended.append(self.post(other, picture).status))
         slow.start()
         let_go = self.stop_reading()
         self.assertEqual([self.post(one, small).status for _ in range(3)], [200] * 3)
@@ -465,13 +468,11 @@ class Uploads(ImagesCase):
 
 class Stopped(ImagesCase):
     def test_pictures_that_wait_are_refused_at_once_and_the_service_stops(self):
-        sideways = chunk(b"eXIf", b"MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0")
-        large = form(png(5000, 5000, more=sideways, rows=b"\0" * 5001 * 5000))
-        targets = [self.account() for _ in range(6)]
+        targets, picture = [self.account() for _ in range(6)], large()
 
         def run(i):
             if i < len(targets):
-                return self.post(targets[i], large)
+                return self.post(targets[i], picture)
             let_go = self.stop_reading()
             time.sleep(1)  # the others are there
             os.kill(self.service.pid("accounts"), signal.SIGTERM)
